@@ -1,0 +1,35 @@
+#include "bindings/bindings.hpp"
+#include "core/error.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+py::object error_class(const char* name) { return py::module_::import("nnqft.errors").attr(name); }
+
+void translate(std::exception_ptr p) {
+    try {
+        if (p) std::rethrow_exception(p);
+    } catch (const nnqft::ShapeError& e) {
+        py::set_error(error_class("ShapeError"), e.what());
+    } catch (const nnqft::ArgumentError& e) {
+        py::set_error(error_class("ArgumentError"), e.what());
+    } catch (const nnqft::StateError& e) {
+        py::set_error(error_class("StateError"), e.what());
+    } catch (const nnqft::DeviceError& e) {
+        py::set_error(error_class("DeviceError"), e.what());
+    } catch (const nnqft::Error& e) {
+        py::set_error(error_class("NNQFTError"), e.what());
+    }
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+    m.doc() = "Compiled kernels of nnqft. Private: call the modules of the package.";
+    m.attr("__version__") = NNQFT_VERSION;
+    py::register_exception_translator(&translate);
+    bind_core(m);
+    bind_ensemble(m);
+    bind_wick(m);
+}

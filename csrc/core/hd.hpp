@@ -1,0 +1,12 @@
+// NNQFT_HD marks maths that host and device share: the CPU tests exercise the very lines a GPU runs.
+// Internal linkage, always: these functions are compiled once per instruction set, and the linker
+// must never pick one set's copy for another.
+#pragma once
+
+#if defined(__CUDACC__)
+#define NNQFT_HD static __host__ __device__ __forceinline__
+#elif defined(__GNUC__)
+#define NNQFT_HD static inline __attribute__((always_inline))
+#else
+#define NNQFT_HD static inline
+#endif

@@ -1,0 +1,192 @@
+#include "ensemble/ensemble.hpp"
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <new>
+
+#include "core/dense.hpp"
+#include "core/error.hpp"
+#include "core/parallel.hpp"
+#include "ensemble/workspace.hpp"
+
+namespace nnqft {
+namespace {
+
+// Worker scratch, aligned to a cache line.
+template <class Real>
+class Scratch {
+public:
+    explicit Scratch(std::size_t count) : data_(static_cast<Real*>(::operator new(count * sizeof(Real), std::align_val_t{64}))) {}
+    ~Scratch() { ::operator delete(data_, std::align_val_t{64}); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    Real* get() noexcept { return data_; }
+
+private:
+    Real* data_;
+};
+
+bool ask_flag(const void* flag) { return static_cast<const StopFlag*>(flag)->raised(); }
+
+}  // namespace
+
+EnsembleKernels<float> float32_kernels(Isa isa) {
+#if defined(NNQFT_X86)
+    if (isa == Isa::avx512) return ensemble_kernels_avx512();
+    if (isa == Isa::avx2) return ensemble_kernels_avx2();
+#endif
+    (void)isa;
+    return ensemble_kernels_scalar();
+}
+
+std::uint64_t block_size(std::uint64_t n_nets, std::int64_t n_sums) {
+    if (n_sums > 4096) return 4096;
+    return n_nets < 4096 ? 16 : 256;
+}
+
+Ensemble::Ensemble(Description description)
+    : description_(std::move(description)), isa_(resolve_isa(description_.isa)), kernels32_(float32_kernels(isa_)), kernels64_(ensemble_kernels_float64()) {
+    Description& d = description_;
+    if (d.layers.size() < 2) throw ArgumentError("an ensemble needs at least one hidden layer and an output layer");
+    if (d.points.size() != static_cast<std::size_t>(d.n_points) * static_cast<std::size_t>(d.dim_in))
+        throw ShapeError("points do not have n_points * dim_in values");
+    for (std::size_t l = 0; l < d.layers.size(); ++l) {
+        const Layer& layer = d.layers[l];
+        if (layer.fan_in < 1 || layer.fan_out < 1) throw ArgumentError("every layer needs at least one input and one output");
+        if (l > 0 && layer.fan_in != d.layers[l - 1].fan_out) throw ShapeError("layer sizes do not chain");
+        if (layer.weight.law == Law::ball && (l > 0 || layer.fan_in > 3)) throw ArgumentError("momenta in a ball are for the first layer, dim_in <= 3");
+    }
+    if (d.layers.front().fan_in != d.dim_in || d.layers.back().fan_out != d.dim_out) throw ShapeError("layers do not match dim_in and dim_out");
+    if (d.estimator == Estimator::neuron && d.layers.size() != 2) throw ArgumentError("the neuron estimator needs exactly one hidden layer");
+    if (!d.amplitude.empty() && (d.amplitude.size() < 2 || d.layers.front().fan_in > kFusedFanIn || d.sampler == Sampler::layer))
+        throw ArgumentError("an amplitude needs a table of two nodes or more, dim_in <= 8 and sampler 'weights'");
+    if (d.arrays.size() != 2 * d.layers.size()) throw ShapeError("one array slot per weight and bias is expected");
+    for (std::size_t l = 0; l < d.layers.size(); ++l)
+        for (int bias = 0; bias < 2; ++bias) {
+            TensorLaw& law = bias ? d.layers[l].bias : d.layers[l].weight;
+            const auto& values = d.arrays[2 * l + static_cast<std::size_t>(bias)];
+            if (law.law != Law::array) continue;
+            const std::size_t per_net = static_cast<std::size_t>(d.layers[l].fan_out) * (bias ? 1 : static_cast<std::size_t>(d.layers[l].fan_in));
+            if (values.size() != per_net * law.array_nets) throw ShapeError("a weight array does not match its layer");
+            law.values = values.data();
+        }
+    spec_.n_hidden = static_cast<int>(d.layers.size()) - 1;
+    spec_.layers = d.layers.data();
+    spec_.n_points = d.n_points;
+    spec_.dim_in = d.dim_in;
+    spec_.dim_out = d.dim_out;
+    spec_.points = d.points.data();
+    spec_.seed = d.seed;
+    spec_.amplitude = {d.amplitude.data(), static_cast<int>(d.amplitude.size()), d.amplitude_max};
+    spec_.sampler = d.sampler;
+    spec_.estimator = d.estimator;
+    if (d.sampler == Sampler::layer) factor_first_layer();
+}
+
+// K_0 = sigma_b^2 + sigma_w^2 x.x' / d and its factor, in float64 and once for all nets; zero columns are dropped.
+void Ensemble::factor_first_layer() {
+    const std::size_t m = static_cast<std::size_t>(spec_.n_points), d = static_cast<std::size_t>(spec_.dim_in);
+    const Layer& first = description_.layers.front();
+    std::vector<double> k(m * m), factor(m * m);
+    for (std::size_t i = 0; i < m; ++i)
+        for (std::size_t j = 0; j < m; ++j) {
+            double dot = 0.0;
+            for (std::size_t c = 0; c < d; ++c) dot += spec_.points[i * d + c] * spec_.points[j * d + c];
+            k[i * m + j] = first.bias_variance + first.weight_variance * dot;
+        }
+    const double tolerance = 8.0 * static_cast<double>(m + d) * 0x1p-52;
+    if (cholesky_semidefinite(m, k.data(), tolerance, factor.data()) < 0)
+        throw ArgumentError("the first layer's covariance is not finite: inputs or scales are too large");
+    std::vector<std::size_t> columns;
+    for (std::size_t j = 0; j < m; ++j)
+        if (factor[j * m + j] > 0.0) columns.push_back(j);
+    for (std::size_t i = 0; i < m; ++i) {
+        first_variance_.push_back(k[i * m + i]);
+        for (std::size_t j : columns) first_factor_.push_back(factor[i * m + j]);
+    }
+    spec_.first_factor = first_factor_.data();
+    spec_.first_rank = static_cast<int>(columns.size());
+    spec_.first_variance = first_variance_.data();
+}
+
+template <>
+const EnsembleKernels<float>& Ensemble::kernels<float>() const { return kernels32_; }
+template <>
+const EnsembleKernels<double>& Ensemble::kernels<double>() const { return kernels64_; }
+
+template <class Real>
+bool Ensemble::run_as(const Program& program, std::uint64_t first, std::uint64_t last, unsigned threads, Accumulator& into, const Poll& poll) const {
+    const MomentProgram view = program.view();
+    const std::uint64_t block = into.block();
+    const std::size_t scratch = workspace_layout(spec_, view.n_slots).total;
+    std::vector<std::unique_ptr<Scratch<Real>>> workspaces(threads);
+    std::vector<std::vector<double>> sums(threads);
+    std::atomic<std::uint64_t> done{0};
+    for (const auto& [start, stop] : into.missing(first, last)) {
+        const std::uint64_t from = start, to = stop;
+        const bool finished = run_blocks(
+            from / block, (to + block - 1) / block, threads,
+            [&](std::uint64_t b, unsigned worker, const StopFlag& flag) {
+                if (!workspaces[worker]) {
+                    workspaces[worker] = std::make_unique<Scratch<Real>>(scratch);
+                    sums[worker].resize(static_cast<std::size_t>(view.n_sums));
+                }
+                const std::uint64_t net = b * block, count = std::min(block, to - net);
+                std::fill(sums[worker].begin(), sums[worker].end(), 0.0);
+                const Stop stop_now{ask_flag, &flag};
+                if (!kernels<Real>().block_sums(spec_, view, net, static_cast<std::uint32_t>(count), workspaces[worker]->get(), sums[worker].data(), stop_now))
+                    return;
+                into.add(net, count, sums[worker].data());
+                done.fetch_add(count, std::memory_order_relaxed);
+            },
+            [&] { return poll(done.load(std::memory_order_relaxed)); });
+        if (!finished) return false;
+    }
+    return true;
+}
+
+bool Ensemble::run(const Program& program, std::uint64_t first, std::uint64_t last, unsigned threads, Accumulator& into, const Poll& poll) const {
+    if (last < first || last > kMaxNets) throw ArgumentError("nets must lie in [0, 2^48)");
+    if (first % into.block() != 0)
+        throw ArgumentError("start=" + std::to_string(first) + " is not a multiple of the block of " + std::to_string(into.block()) + " nets");
+    if (program.n_sums != into.n_sums() || program.n_fields != field_count(spec_)) throw ShapeError("moment program and accumulator do not match the ensemble");
+    for (const auto& [start, stop] : into.missing(first, last))
+        if (start % into.block() != 0)
+            throw StateError("a partial block of nets ending at " + std::to_string(start) + " is already counted; it cannot be extended");
+    threads = std::max(1u, threads);
+    return float64() ? run_as<double>(program, first, last, threads, into, poll) : run_as<float>(program, first, last, threads, into, poll);
+}
+
+template <class Real>
+bool Ensemble::outputs_as(std::uint64_t first, std::uint64_t last, unsigned threads, Real* out, const Poll& poll) const {
+    constexpr std::uint64_t kBlock = 256;
+    const std::size_t scratch = workspace_layout(spec_, 0).total, fields = static_cast<std::size_t>(spec_.n_points) * static_cast<std::size_t>(spec_.dim_out);
+    std::vector<std::unique_ptr<Scratch<Real>>> workspaces(threads);
+    std::atomic<std::uint64_t> done{0};
+    return run_blocks(
+        first / kBlock, (last + kBlock - 1) / kBlock, threads,
+        [&](std::uint64_t b, unsigned worker, const StopFlag& flag) {
+            if (!workspaces[worker]) workspaces[worker] = std::make_unique<Scratch<Real>>(scratch);
+            const std::uint64_t from = std::max(first, b * kBlock), to = std::min(last, (b + 1) * kBlock);
+            kernels<Real>().outputs(spec_, from, static_cast<std::uint32_t>(to - from), workspaces[worker]->get(), out + (from - first) * fields, Stop{ask_flag, &flag});
+            done.fetch_add(to - from, std::memory_order_relaxed);
+        },
+        [&] { return poll(done.load(std::memory_order_relaxed)); });
+}
+
+bool Ensemble::outputs(std::uint64_t first, std::uint64_t last, unsigned threads, void* out, const Poll& poll) const {
+    if (last < first || last > kMaxNets) throw ArgumentError("nets must lie in [0, 2^48)");
+    threads = std::max(1u, threads);
+    return float64() ? outputs_as(first, last, threads, static_cast<double*>(out), poll) : outputs_as(first, last, threads, static_cast<float*>(out), poll);
+}
+
+void Ensemble::draw_tensor(std::uint64_t net, int layer, bool bias, double* out) const {
+    if (layer < 0 || layer > spec_.n_hidden || net >= kMaxNets) throw ArgumentError("no such layer or net");
+    if (float64())
+        kernels64_.draw_tensor(spec_, net, layer, bias, out);
+    else
+        kernels32_.draw_tensor(spec_, net, layer, bias, out);
+}
+
+}  // namespace nnqft

@@ -1,0 +1,22 @@
+"""Neural-network field theory at C++ speed.
+
+An ensemble of neural networks is a statistical field theory: its n-point functions are correlators, infinite width is the
+free theory, 1/width is the coupling.
+
+    networks   laws of ensembles, concrete nets, infinite-width kernels
+    ensemble   correlators, measured and exact
+    wick       pairings, cumulants, jackknife
+    tensor     numbers with errors, symmetric tensors
+"""
+
+import atexit
+import logging
+
+from . import _core, ensemble, errors, networks, tensor, wick
+from ._build import build_info
+from ._version import __version__
+
+__all__ = ["build_info", "ensemble", "errors", "networks", "tensor", "wick", "__version__"]
+
+logging.getLogger("nnqft").addHandler(logging.NullHandler())
+atexit.register(_core.stop_everything)
