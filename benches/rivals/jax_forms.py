@@ -21,26 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .workloads import PairBlocks, WORKLOADS, kernels
+from .workloads import WORKLOADS, PairBlocks, kernels
 
-__all__ = ["FORMS", "GENERATORS", "build", "normals"]
+__all__ = ["build", "normals"]
 
 # Half the rounds per word; the default pays for sharding over devices.
 jax.config.update("jax_threefry_partitionable", False)
 
-GENERATORS = ("normal", "rbg", "boxmuller", "threefry")
-NORMALS = GENERATORS
 f32 = np.float32
-
-
-def FORMS(workload):
-    """{form: chunk sizes worth trying}."""
-    if workload.scalar_layer:
-        chunks = tuple(c for c in (16, 32, 64, 128, 256, 512) if 12_800 <= c * workload.widths[0] <= 128_000)
-        return {f"{form}/{g}": chunks for form in ("neurons", "points", "vmap") for g in GENERATORS}
-    forms = {f"batched/{g}": (1, 2, 4, 8) for g in GENERATORS}
-    layer = {f"layer-{kind}/{g}": (8, 16, 32, 64) for kind in ("direct", "gram") for g in GENERATORS}
-    return {**forms, **layer}
 
 
 # --- normals -----------------------------------------------------------------------------------------------------

@@ -11,20 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .workloads import PairBlocks, WORKLOADS
+from .workloads import WORKLOADS, PairBlocks
 
-__all__ = ["FORMS", "GENERATORS", "Ziggurat", "BoxMuller", "erf_", "build", "normals"]
+__all__ = ["build", "normals", "Ziggurat", "BoxMuller", "erf_"]
 
 f32 = np.float32
-GENERATORS = ("ziggurat", "boxmuller")
-
-
-def FORMS(workload):
-    """{form: chunk sizes worth trying}."""
-    if workload.scalar_layer:
-        chunks = tuple(c for c in (64, 128, 256, 512, 1024, 2048) if 12_800 <= c * workload.widths[0] <= 256_000)
-        return {f"{form}/{g}": chunks for form in ("points", "vecdot") for g in GENERATORS}
-    return {f"matmul/{g}": (1, 2, 4, 8) for g in GENERATORS}
 
 
 class Ziggurat:
@@ -67,6 +58,7 @@ class BoxMuller:
             sine *= r[:k_sine]
 
 
+_GENERATORS = {"ziggurat": Ziggurat, "boxmuller": BoxMuller}
 _ERF = [f32(c) for c in (1.58960401e-07, -5.98569367e-06, 8.97126051e-05, -6.25719619e-04, -1.84383641e-04,
                          1.02765481e-01, 1.12837971)]
 
@@ -89,7 +81,7 @@ def build(name, form, chunk, seed):
     """A sampler: run(n_nets) -> (nets done, sums of G2, list of block sums of G4), all sums float64."""
     workload = WORKLOADS[name]
     form, generator = form.split("/")
-    draw = {"ziggurat": Ziggurat, "boxmuller": BoxMuller}[generator](seed)
+    draw = _GENERATORS[generator](seed)
     blocks = PairBlocks(workload.n_points, 8)
     forward = {"points": _points, "vecdot": _vecdot, "matmul": _matmul}[form](workload, chunk, draw)
     batch = chunk * max(1, 512 // chunk)
@@ -123,14 +115,13 @@ def _points(workload, n, draw):
     def forward(out):
         draw(weights)
         draw(bias)
-        a_scale = f32(width**-0.5)
         for i, point in enumerate(x):
             np.multiply(w, point, out=h)
             np.add(h, b, out=h)
             erf_(h, scratch)
             np.multiply(h, a, out=h)
             np.add.reduce(h, axis=0, out=out[i])
-        out *= a_scale
+        out *= f32(width**-0.5)
         out += bias
 
     return forward
@@ -196,7 +187,7 @@ def _matmul(workload, n, draw):
 def normals(form, seed):
     """run(n) -> (normals drawn, their second and fourth moment in the last buffer)."""
     name, bits = form.split("/")
-    draw = {"ziggurat": Ziggurat, "boxmuller": BoxMuller}[name](seed, getattr(np.random, bits))
+    draw = _GENERATORS[name](seed, getattr(np.random, bits))
     buffer = np.empty(1 << 17, f32)
 
     def run(n):
@@ -207,6 +198,3 @@ def normals(form, seed):
         return rounds * buffer.size, np.mean(z**2), np.mean(z**4)
 
     return run
-
-
-NORMALS = ("ziggurat/SFC64", "ziggurat/PCG64", "boxmuller/SFC64", "boxmuller/PCG64")

@@ -11,19 +11,9 @@ from __future__ import annotations
 
 import torch
 
-from .workloads import PairBlocks, WORKLOADS, kernels
+from .workloads import WORKLOADS, PairBlocks, kernels
 
-__all__ = ["FORMS", "NORMALS", "build", "normals"]
-
-NORMALS = ("normal_",)
-
-
-def FORMS(workload):
-    """{form: chunk sizes worth trying}."""
-    if workload.scalar_layer:
-        chunks = tuple(c for c in (32, 64, 128, 256, 512, 1024, 2048) if 32_000 <= c * workload.widths[0] <= 256_000)
-        return {form: chunks for form in ("points", "compiled", "baddbmm")}
-    return {"baddbmm": (1, 2, 4, 8), "layer-direct": (8, 16, 32, 64, 128), "layer-gram": (8, 16, 32, 64, 128)}
+__all__ = ["build", "normals"]
 
 
 def build(name, form, chunk, seed):

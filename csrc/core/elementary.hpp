@@ -1,5 +1,6 @@
-// exp, erf, tanh, sin and cos in float32 over the operations of lane.hpp. Every operation is exactly rounded, so
-// all back ends return the same bits. "Fit" is the polynomial's own error, "worst" the measured one over all floats.
+// exp, erf, tanh, sin, cos, log1p and the Mills ratio in float32, over the exactly rounded operations of lane.hpp: the
+// same bits on every back end. "Fit" is the error of the approximation alone, "worst" the largest measured error over
+// all floats; both in ulp. NaN in gives NaN out, and -0 keeps its sign in the odd functions.
 #pragma once
 
 #include "core/lane.hpp"
@@ -7,32 +8,31 @@
 namespace nnqft {
 namespace {
 
-// Adding and subtracting 1.5 * 2^23 rounds to an integer; the low mantissa bits then hold that integer.
+// Adding 1.5 * 2^23 rounds to an integer, which the low mantissa bits then hold.
 constexpr float kRounder = 12582912.0f;
 constexpr float kLog2E = 0x1.715476p+0f;
 constexpr float kLn2High = 0x1.62e430p-1f, kLn2Low = -0x1.05c610p-29f;
+constexpr float kInversePi = 0x1.45f306p-2f;
+// pi in three parts, none negative, so that no step of a reduction turns -0 into +0. Error of the sum 2^-72.
+constexpr float kPi1 = 0x1.921fb4p+1f, kPi2 = 0x1.4442dp-23f, kPi3 = 0x1.84698ap-47f;
 
 template <class F>
 NNQFT_HD F absolute(F x) {
     return as_float(bits(x) & typename Types<F>::U(0x7fffffffu));
 }
-// |x| with the sign of s.
 template <class F>
-NNQFT_HD F with_sign(F x, F s) {
-    using U = typename Types<F>::U;
-    return as_float((bits(x) & U(0x7fffffffu)) | (bits(s) & U(0x80000000u)));
+NNQFT_HD F minus_absolute(F x) {
+    return as_float(bits(x) | typename Types<F>::U(0x80000000u));
 }
-// x for low <= x <= high, else the nearer bound; NaN stays NaN (lesser and greater return their second argument).
+// The order of the arguments keeps NaN: lesser and greater return their second one then.
 template <class F>
 NNQFT_HD F clamp(F x, F low, F high) {
     return greater(low, lesser(high, x));
 }
 
-// exp x = m * 2^k, m in [0.70, 1.42], k an integer; |x| < 2^20.
+// e^r for |r| < 0.35. Fit 0.05.
 template <class F>
-NNQFT_HD F exp_parts(F x, F& k) {
-    k = madd(x, F(kLog2E), F(kRounder)) - F(kRounder);
-    const F r = madd(k, F(-kLn2Low), madd(k, F(-kLn2High), x));
+NNQFT_HD F exp_reduced(F r) {
     F p = madd(F(0.00138186978f), r, F(0.00836871564f));
     p = madd(p, r, F(0.0416682921f));
     p = madd(p, r, F(0.166665211f));
@@ -40,17 +40,40 @@ NNQFT_HD F exp_parts(F x, F& k) {
     p = madd(p, r, F(1.0f));
     return madd(p, r, F(1.0f));
 }
+// x = k log 2 + r with an integer k and |r| < 0.35; |x| < 2^20.
+template <class F>
+NNQFT_HD F reduce_exp(F x, F& k) {
+    k = madd(x, F(kLog2E), F(kRounder)) - F(kRounder);
+    return madd(k, F(-kLn2Low), madd(k, F(-kLn2High), x));
+}
 
+// Infinity above 88.72, subnormal below -87.34, zero below -103.97.
 template <class F>
 NNQFT_HD F exp_of(F x) {
     F k;
-    const F m = exp_parts(clamp(x, F(-104.0f), F(89.0f)), k);
-    return scale2(m, k);
+    const F r = reduce_exp(clamp(x, F(-104.0f), F(89.0f)), k);
+    return scale2(exp_reduced(r), k);
+}
+// exp x for x <= 0.
+template <class F>
+NNQFT_HD F exp_of_negative(F x) {
+    F k;
+    const F r = reduce_exp(greater(F(-104.0f), x), k);
+    return scale2(exp_reduced(r), k);
 }
 
-// Two odd polynomials, one inside the other: u = x A(x^2), erf x = u B(u^2). It takes no division and 14 instructions:
-// a rational function of this accuracy needs 14 and a division. The outer one is flat where erf saturates, so rounding
-// errors of u fade there. Fit 0.42 ulp, worst 2.7 ulp; |erf| never exceeds 1, and is 1 from |x| = 3.925 on.
+// exp(c x^2) = m 2^k for c = -1 or -1/2. The rounding error of x^2 goes along: the exponential would multiply it by
+// x^2.
+template <class F>
+NNQFT_HD F gauss_parts(F x, F c, F& k) {
+    const F square = x * x;
+    const F error = madd(x, x, -square);
+    return exp_reduced(madd(c, error, reduce_exp(c * square, k)));
+}
+
+// Two odd polynomials, one inside the other: u = x A(x^2), erf x = u B(u^2). 14 instructions without a division; a
+// rational function as good needs 14 and a division. The outer one is flat where erf saturates, so that the rounding
+// errors of u fade there: |erf| never exceeds 1, and is 1 from |x| = 3.925 on. Fit 0.4.
 template <class F>
 NNQFT_HD F erf_of(F x) {
     x = clamp(x, F(-3.925f), F(3.925f));
@@ -67,65 +90,57 @@ NNQFT_HD F erf_of(F x) {
     return u * b;
 }
 
+// E / (E + 2) with E = e^{2x} - 1: never beyond 1, and accurate from 0 to saturation. 2x = k log 2 + 2r and
+// E = 2^k q + (2^k - 1) with q = e^{2r} - 1; next to 0, E = q. Fit 0.2.
 template <class F>
 NNQFT_HD F tanh_of(F x) {
     x = clamp(x, F(-9.02f), F(9.02f));
-    const F t = x * x;
-    F p = madd(F(1.33893794e-08f), t, F(2.06376626e-05f));
-    p = madd(p, t, F(0.00349748693f));
-    p = madd(p, t, F(0.133826867f));
-    p = madd(p, t, F(1.0f));
-    F q = madd(F(7.79180311e-07f), t, F(0.000328862283f));
-    q = madd(q, t, F(0.0258843917f));
-    q = madd(q, t, F(0.467160076f));
-    q = madd(q, t, F(1.0f));
-    return x * p / q;
+    constexpr float bias = kRounder + 127.0f;  // the low bits hold k + 127: shifted, 2^k
+    const F n = madd(x, F(2.0f * kLog2E), F(bias));
+    const F power = as_float(shl<23>(bits(n)));
+    const F r = madd(n - F(bias), F(-0.5f * kLn2High), x);
+    F q = madd(F(0.0887724236f), r, F(0.26772067f));
+    q = madd(q, r, F(0.666678965f));
+    q = madd(q, r, F(1.33332372f));
+    q = madd(q, r, F(1.99999988f));
+    q = madd(q, r, F(2.0f)) * r;
+    // -(1 - 2^k), not 2^k - 1: at k = 0 it is -0, and -0 + -0 keeps the sign of tanh(-0).
+    const F e = madd(power, q, -(F(1.0f) - power));
+    return e / (e + F(2.0f));
 }
 
-// sin and cos: x = n pi + r (sin) or x = (n + 1/2) pi + r (cos), |r| <= pi/2, then (-1)^n sin r up to a sign.
-constexpr float kInversePi = 0x1.45f306p-2f;
-constexpr float kPi1 = 0x1.921fb6p+1f, kPi2 = -0x1.777a5cp-24f, kPi3 = -0x1.ee59dap-49f;
-constexpr float kModerate = 131072.0f;
-
-// The reduction for any finite x, in integers (Payne and Hanek 1983): x = m 2^e with a 24-bit m, times the 96 bits of
-// 1/pi from weight 2^-e on; the bits above that window add multiples of 2 pi. `half` = 1 subtracts pi/2 first.
-static inline void reduce_huge(float x, uint32_t half, float& r, uint32_t& n) {
-    constexpr uint32_t inverse_pi[] = {0u,          0x517cc1b7u, 0x27220a94u, 0xfe13abe8u,
-                                       0xfa9a6ee0u, 0x6db14accu, 0x9e21c820u, 0xff28b1d5u};
-    const uint32_t word = bits(x), exponent = (word >> 23) & 0xffu;
-    n = 0;
-    if (exponent == 255 || exponent < 144) {  // infinity or NaN; a lane that has no need of this
-        r = x - x;
-        return;
-    }
-    const uint64_t m = (word & 0x007fffffu) | 0x00800000u;
-    // Bit i of 1/pi has weight 2^-i and sits 31 + i bits behind the start of the table.
-    const uint32_t first = exponent - 150u + 31u, w = first >> 5, s = first & 31u;
-    uint32_t window[3];
-    for (uint32_t i = 0; i < 3; ++i) {
-        const uint64_t two = (static_cast<uint64_t>(inverse_pi[w + i]) << 32) | inverse_pi[w + i + 1];
-        window[i] = static_cast<uint32_t>((two << s) >> 32);
-    }
-    // |x| / pi mod 2 in units of 2^-63.
-    const uint64_t low = m * window[2], middle = m * window[1] + (low >> 32);
-    uint64_t turn = ((m * window[0]) << 32) + middle;
-    turn -= static_cast<uint64_t>(half) << 62;
-    n = static_cast<uint32_t>((turn + (1ull << 62)) >> 63);
-    const int64_t rest = static_cast<int64_t>(turn - (static_cast<uint64_t>(n) << 63));
-    r = static_cast<float>(rest) * 0x1.921fb6p-62f;  // pi / 2^63
-}
-NNQFT_HD void reduce_huge_lanes(float x, uint32_t half, float& r, uint32_t& n) { reduce_huge(x, half, r, n); }
-template <class F, class U>
-NNQFT_HD void reduce_huge_lanes(F x, uint32_t half, F& r, U& n) {
-    float xs[16], rs[16];
-    uint32_t ns[16];
-    x.store(xs);
-    for (int l = 0; l < 16; ++l) reduce_huge(xs[l], half, rs[l], ns[l]);
-    r = F::load(rs);
-    n = U::load(ns);
+// log(1 + z) for z in [0, 1]: 1 + z = 2^e (1 + f), e = 0 or 1, |f| < 0.42. Fit 0.1.
+template <class F>
+NNQFT_HD F log1p_of(F z) {
+    const auto upper = lt(F(0.41421356f), z);
+    const F f = select(upper, madd(F(0.5f), z, F(-0.5f)), z);
+    F p = madd(F(-0.0763443f), f, F(0.1276155f));
+    p = madd(p, f, F(-0.13160194f));
+    p = madd(p, f, F(0.14201762f));
+    p = madd(p, f, F(-0.16623357f));
+    p = madd(p, f, F(0.20001227f));
+    p = madd(p, f, F(-0.25000823f));
+    p = madd(p, f, F(0.3333333f));
+    p = madd(p, f, F(-0.5f));
+    return madd(p, f * f, f) + select(upper, F(kLn2High), F(0.0f));
 }
 
-// sin r = r (1 + t q(t)), t = r^2, |r| <= pi/2. A product, so that -0 stays -0.
+// The Mills ratio of a standard normal Z: P(Z > a) e^{a^2 / 2} = w(v) / (a + 5/2) with v = a / (a + 5/2), 0 <= a <= 15.
+// a / (a + 5/2) w(v) is nearly constant for a > 3, so that rounding errors of v fade there. Fit 0.3.
+template <class F>
+NNQFT_HD F mills_polynomial(F v) {
+    F w = madd(F(-0.0798323676f), v, F(0.279808372f));
+    w = madd(w, v, F(-0.313433319f));
+    w = madd(w, v, F(0.138040721f));
+    w = madd(w, v, F(-0.149768367f));
+    w = madd(w, v, F(0.0560453758f));
+    w = madd(w, v, F(0.291864544f));
+    w = madd(w, v, F(0.16960746f));
+    w = madd(w, v, F(-1.24339223f));
+    return madd(w, v, F(1.25f));
+}
+
+// sin r = r (1 + t q(t)), t = r^2, |r| <= pi / 2. Fit 0.1.
 template <class F>
 NNQFT_HD F sin_reduced(F r) {
     const F t = r * r;
@@ -139,6 +154,48 @@ NNQFT_HD F flip_if_odd(F x, U n) {
     return as_float(bits(x) ^ shl<31>(n));
 }
 
+// Up to here three fused steps with parts of pi reduce exactly enough: k = |x| / pi has at most 17 bits, so k kPi1 is
+// subtracted without error, and the rest of pi is known well enough.
+constexpr float kModerate = 131072.0f;
+
+// |x| = n pi + r, or (n + 1/2) pi + r if `half`, for 2^17 <= |x| < infinity, in integers (Payne and Hanek 1983):
+// |x| = m 2^e with a 24-bit m, times the 96 bits of 1/pi from weight 2^-e on; bits above that add multiples of 2 pi.
+NNQFT_HD void reduce_huge(float x, bool half, float& r, uint32_t& n) {
+    constexpr uint32_t inverse_pi[] = {0u,          0x517cc1b7u, 0x27220a94u, 0xfe13abe8u,
+                                       0xfa9a6ee0u, 0x6db14accu, 0x9e21c820u, 0xff28b1d5u};
+    const uint32_t word = bits(x), exponent = (word >> 23) & 0xffu;
+    n = 0;
+    r = x - x;  // NaN for infinity and NaN
+    if (exponent == 255 || exponent < 144) return;
+    const uint64_t m = (word & 0x007fffffu) | 0x00800000u;
+    const uint32_t first = exponent - 150u + 31u;  // bit i of 1/pi has weight 2^-i and stands at 31 + i in the table
+    uint32_t window[3];
+    for (uint32_t i = 0; i < 3; ++i) {
+        const uint32_t w = (first >> 5) + i;
+        const uint64_t two = (static_cast<uint64_t>(inverse_pi[w]) << 32) | inverse_pi[w + 1];
+        window[i] = static_cast<uint32_t>((two << (first & 31u)) >> 32);
+    }
+    // |x| / pi mod 2 in units of 2^-63.
+    uint64_t turn = ((m * window[0]) << 32) + m * window[1] + ((m * window[2]) >> 32);
+    if (half) turn -= 1ull << 62;
+    n = static_cast<uint32_t>((turn + (1ull << 62)) >> 63);
+    const int64_t rest = static_cast<int64_t>(turn - (static_cast<uint64_t>(n) << 63));
+    const float head = static_cast<float>(rest);
+    const float tail = static_cast<float>(rest - static_cast<int64_t>(head));
+    r = madd(head, 0x1p-63f * kPi1, madd(head, 0x1p-63f * kPi2, tail * (0x1p-63f * kPi1)));
+}
+NNQFT_HD void reduce_huge_lanes(float x, bool half, float& r, uint32_t& n) { reduce_huge(x, half, r, n); }
+template <class F, class U>
+NNQFT_HD void reduce_huge_lanes(F x, bool half, F& r, U& n) {
+    float xs[16], rs[16];
+    uint32_t ns[16];
+    x.store(xs);
+    for (int l = 0; l < 16; ++l) reduce_huge(xs[l], half, rs[l], ns[l]);
+    r = F::load(rs);
+    n = U::load(ns);
+}
+
+// x = n pi + r: sin x = (-1)^n sin r.
 template <class F>
 NNQFT_HD F sin_of(F x) {
     using U = typename Types<F>::U;
@@ -149,19 +206,19 @@ NNQFT_HD F sin_of(F x) {
     if (any(huge)) {
         F r_huge;
         U n_huge;
-        reduce_huge_lanes(x, 0u, r_huge, n_huge);
+        reduce_huge_lanes(x, false, r_huge, n_huge);
         r = select(huge, as_float(bits(r_huge) ^ (bits(x) & U(0x80000000u))), r);
         n = select(huge, n_huge, n);
     }
     return flip_if_odd(sin_reduced(r), n);
 }
 
-// |x| = (n + 1/2) pi - r, cos x = (-1)^n sin r. 2^23 - 1/2 + |x| / pi rounds to 2^23 + n in one step; the floor at 2^23
-// mends |x| < pi / 4.
+// |x| = (n + 1/2) pi - r: cos x = (-1)^n sin r. Adding 2^23 - 1/2 rounds |x| / pi - 1/2 to n; below 2^23 floats are 1/2
+// apart, and the floor there mends |x| < pi / 4.
 template <class F>
 NNQFT_HD F cos_of(F x) {
     using U = typename Types<F>::U;
-    const F minus = as_float(bits(x) | U(0x80000000u));
+    const F minus = minus_absolute(x);
     const F turn = greater(F(8388608.0f), madd(minus, F(-kInversePi), F(8388607.5f))), k = turn - F(8388607.5f);
     F r = madd(k, F(kPi3), madd(k, F(kPi2), madd(k, F(kPi1), minus)));
     U n = bits(turn);
@@ -169,7 +226,7 @@ NNQFT_HD F cos_of(F x) {
     if (any(huge)) {
         F r_huge;
         U n_huge;
-        reduce_huge_lanes(x, 1u, r_huge, n_huge);
+        reduce_huge_lanes(x, true, r_huge, n_huge);
         r = select(huge, -r_huge, r);
         n = select(huge, n_huge, n);
     }

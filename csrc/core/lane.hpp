@@ -120,13 +120,12 @@ struct Types<float> {
     using W = uint32_t;
 };
 
-// y * 2^k for an integer k in [-252, 254], rounded once (where the result is subnormal). 1.5 * 2^23 + k holds k in
-// its low bits; each half of k makes a power of two that is a normal float.
+// y * 2^k for an integer k in [-252, 254], rounded once (where the result is subnormal). The low bits of
+// 1.5 * 2^23 + 254 + k hold 254 + k; each half of that, shifted, is a normal power of two.
 template <class F>
 NNQFT_HD F scale2(F y, F k) {
-    using U = typename Types<F>::U;
-    const U n = bits(k + F(12582912.0f)), half = shr<1>(n), one(0x3f800000u);
-    return y * as_float(shl<23>(half) + one) * as_float(shl<23>(n - half) + one);
+    const auto n = bits(k + F(12583166.0f)), half = shr<1>(n);
+    return y * as_float(shl<23>(half)) * as_float(shl<23>(n - half));
 }
 
 }  // namespace

@@ -229,20 +229,19 @@ def _kernel_route(activation, params, a, index):
 
 
 def _by_support(route, a, order):
-    """All points at once, or, where their rank is too high, every choice of `order` points on its own (rank <= order)."""
-    m = len(a)
-    try:
+    """All points at once, or, in more dimensions than `order`, every choice of `order` points on its own: cost explodes
+    with the rank, and an entry sees at most `order` points."""
+    m, rank = a.shape
+    if rank <= order:
         return route(a, 1)
-    except ArgumentError:
-        share = comb(m, order)
-        if a.shape[1] <= order or order > m:
-            raise
-        out = np.empty(packed_size(m, order))
-        index = packed_index(order, order)
+    out, index, share = np.empty(packed_size(m, order)), packed_index(order, order), comb(m, order)
+    try:
         for points in combinations(range(m), order):
             points = np.array(points)
             out[packed_rank(points[index], m)] = route(span(a[points]), share)
         return out
+    except ArgumentError:
+        return route(a, 1)
 
 
 def _check_order(order):

@@ -38,21 +38,21 @@ def cone_moments(a, order, slope=0.0, *, share=1):
     unit = np.divide(a, length[:, None], out=np.zeros_like(a), where=length[:, None] > 0)
     vertices, heights = _narrowed(*_cones(unit))
     orders = _orders(vertices, order)
-    active = (heights > 0).any(axis=1) if slope == 0.0 else np.ones((len(heights), m), dtype=bool)
+    active = (heights > 0).any(axis=1)
+    groups = active if slope == 0.0 and dim > 2 else np.ones_like(active)  # with few nodes, grouping costs more than it saves
     nodes = (orders[active.any(axis=1)].astype(float) ** (dim - 1)).sum()
     check_nodes(nodes, m, order, share * (1 if slope else 4), f"cutting {dim} dimensions into {len(orders)} cones")
     out = np.zeros(packed_size(m, order))
-    for pattern in np.unique(active, axis=0):  # forms that vanish on a cone stay out of its products
+    for pattern in np.unique(groups, axis=0):  # forms that vanish on a cone stay out of its products
         forms = np.flatnonzero(pattern)
         if not len(forms):
             continue
         moments = PackedMoments(len(forms), order)
-        for s in np.flatnonzero((active == pattern).all(axis=1)):
+        for s in np.flatnonzero((groups == pattern).all(axis=1)):
             bary, weight = _simplex_rule(int(orders[s]), dim)
             radius = np.linalg.norm(bary @ vertices[s], axis=1)
             z = (bary @ heights[s][:, forms]).T / radius
-            if slope != 0.0:
-                z = np.where((heights[s] > 0).any(axis=0)[:, None], z, slope * z)
+            z = np.where(active[s, forms, None], z, slope * z)
             moments.add(z * length[forms, None], weight * abs(np.linalg.det(vertices[s])) / radius**dim)
         out[packed_rank(forms[packed_index(len(forms), order)], m)] += moments.result()
     return out * (2 ** ((order + dim) / 2 - 1) * gamma((order + dim) / 2) / (2 * pi) ** (dim / 2))

@@ -88,10 +88,15 @@ def check_law(net):
         sigma = getattr(net, name)
         if not (np.ndim(sigma) == 0 and np.isfinite(sigma) and sigma >= 0):
             raise ArgumentError(f"{name} must be one finite number >= 0; {sigma!r} came")
-    law = getattr(net, "weight_law", "normal")
-    if law not in ("normal", None):
-        raise ArgumentError(f"hidden weights of law {law!r} have no closed-form averages: only 'normal' has; "
-                            "measure with nnqft.ensemble.correlators instead")
+    laws = getattr(net, "laws", None)
+    if laws is not None:
+        # The central limit makes deeper layers Gaussian whatever their weights; the first layer has finitely many inputs.
+        names = ("input", "bias") if net.sigma_b > 0 and not getattr(net, "phase", False) else ("input",)
+        odd = [name for name in names if getattr(laws, name).kind != "normal"]
+        odd += [name for name in ("hidden", "output") if getattr(laws, name).kind == "array"]
+        if odd:
+            raise ArgumentError(f"no closed-form averages: the {' and '.join(odd)} law is not normal in {laws!r}; "
+                                "measure with nnqft.ensemble.correlators instead")
     amplitude, ball = amplitude_and_momentum(net)
     if getattr(net, "phase", False):
         if net.activation != "cos" or len(net.widths) != 1:

@@ -1,7 +1,7 @@
 """Files that are never half-written and never misread: checkpoints, saved results, parcels between processes.
 
-A stored file is an .npz that `numpy.load` opens: little-endian C-ordered arrays, uncompressed, and a member `__header__`
-with JSON in UTF-8, {"format": "nnqft", "version": 1, "header": ...}. The zip comment ends the file with a seal,
+A stored file is an .npz that `numpy.load` opens: uncompressed little-endian arrays in C order, and `__header__` with
+JSON in UTF-8, {"format": "nnqft", "version": 1, "header": ...}. The zip comment ends the file with a seal,
 
     "nnqft sha256 " + hex(SHA-256 of every byte before these 64 digits),
 
@@ -46,7 +46,9 @@ _HEADER = "__header__"
 _SEAL, _DIGITS = b"nnqft sha256 ", 64
 _DTYPES = frozenset("|b1 |i1 |u1 <i2 <u2 <i4 <u4 <i8 <u8 <f2 <f4 <f8 <c8 <c16".split())
 # What numpy writes, and nothing else: numpy's own reader would evaluate the text as a Python literal.
-_NPY = re.compile(rb"\x93NUMPY\x01\0..\{'descr': '([^']+)', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n", re.S)
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\0..\{'descr': '([^']+)', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n", re.DOTALL
+)
 # What zipfile, json and numpy raise on nonsense. Not MemoryError: that is the machine's, not the file's.
 _PARSE_ERRORS = (ArithmeticError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error,
                  zipfile.BadZipFile)  # fmt: skip
@@ -70,13 +72,12 @@ def _canonical(array, where):
         raise ArgumentError(f"{where} is a {type(array).__name__}; a plain numpy array was expected: call np.asarray")
     dtype = _little_endian(array.dtype)
     if dtype.str not in _DTYPES:
-        raise ArgumentError(f"{where} has dtype {array.dtype}; bool, integers, float16/32/64 and complex64/128 can be "
-                            "stored: put text into the header")  # fmt: skip
+        raise ArgumentError(f"{where} has dtype {array.dtype}, not bool, integer, float16/32/64 or complex64/128")
     return array.astype(dtype, copy=False)
 
 
 def _plain(value, where, *, arrays=False):
-    """`value` in JSON's types; with `arrays`, an array stands as {"__array__": [dtype, shape, SHA-256 of its bytes]}."""
+    """`value` in JSON's types; with `arrays`, an array is {"__array__": [dtype, shape, SHA-256 of its bytes]}."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -91,8 +92,8 @@ def _plain(value, where, *, arrays=False):
     if arrays and isinstance(value, np.ndarray):
         data = _canonical(value, where)
         return {"__array__": [data.dtype.str, data.shape, hashlib.sha256(data.tobytes()).hexdigest()]}
-    raise ArgumentError(f"{where} has type {type(value).__name__}; text, numbers, None, lists, tuples and dicts "
-                        f"{'and arrays can be hashed' if arrays else 'go into a header, arrays beside it'}")  # fmt: skip
+    takes = "text, numbers, None, lists, tuples, dicts" + (" and arrays" if arrays else "; arrays are stored beside it")
+    raise ArgumentError(f"{where} has type {type(value).__name__}; it takes {takes}")
 
 
 def _canonical_json(value, where, *, arrays=False):
@@ -185,8 +186,6 @@ def _decode(data, expect, max_bytes):
             if members.keys() != expected.keys():
                 raise _Defect(f"holds the arrays {sorted(members)}, expected were {sorted(expected)}")
             return header, {name: _read_member(archive, info, expected[name]) for name, info in members.items()}
-    except StateError:  # raised by `expect`
-        raise
     except _PARSE_ERRORS as error:
         raise _Defect(f"is damaged or forged ({type(error).__name__}: {error})") from error
 
@@ -204,7 +203,7 @@ def _header(member):
 def _expected(expect, header):
     try:
         return {name: (_little_endian(dtype), tuple(shape)) for name, (dtype, shape) in expect(header).items()}
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, StateError, TypeError, ValueError) as error:
         raise _Defect(f"has the header of something else ({type(error).__name__}: {error})") from error
 
 
@@ -218,8 +217,10 @@ def _read_member(archive, info, expected=None):
             raise _Defect(f"declares {info.filename} as {head[10:80]!r}, which nnqft does not write")
         dtype, shape = np.dtype(match[1].decode()), tuple(int(n) for n in re.findall(rb"\d+", match[2]))
         declares = f"declares {info.filename} as {dtype} of shape {shape}"
-        if expected is not None and (dtype, shape) != expected:
-            raise _Defect(f"{declares}, expected were {expected[0]} and {expected[1]}")
+        if expected is not None:
+            lengths_fit = len(shape) == len(expected[1]) and all(m in (n, None) for n, m in zip(shape, expected[1]))
+            if dtype != expected[0] or not lengths_fit:
+                raise _Defect(f"{declares}, expected were {expected[0]} and {expected[1]}")
         if len(head) + math.prod(shape) * dtype.itemsize != info.file_size:
             raise _Defect(f"{declares}, but has {info.file_size - len(head)} bytes for it")
         return np.ndarray(shape, dtype, stream.read()).astype(dtype.newbyteorder("="))
@@ -310,8 +311,8 @@ def save(path, header, arrays, *, keep_previous=False):
         state = "the new file is in its place, but a power cut may undo that"
         _flush_folder(os.path.dirname(path))
     except OSError as error:
-        raise StateError(f"{path} could not be saved ({error.strerror or error}); {state}. Check that the folder exists, "
-                         "is writable and has space, or choose another path") from error  # fmt: skip
+        raise StateError(f"{path} could not be saved ({error.strerror or error}); {state}. Check that the folder "
+                         "exists, is writable and has space, or choose another path") from error  # fmt: skip
     finally:
         for name in (temporary, spare):  # the spare is left if path and .previous were one file already
             with contextlib.suppress(OSError):
@@ -321,8 +322,8 @@ def save(path, header, arrays, *, keep_previous=False):
 def load(path, *, expect=None, max_bytes=MAX_BYTES):
     """(header, arrays) of a stored file, checked from the seal to the last shape. Writes nothing.
 
-    expect : callable header -> dict name -> (dtype, shape) of the arrays that must be there, and no others. It may raise
-        StateError; LookupError, TypeError, ValueError from it mean that the header is of something else.
+    expect : callable header -> dict name -> (dtype, shape) of the arrays that must be there, and no others; None in a
+        shape stands for any length. StateError, LookupError, TypeError, ... from it: a header of something else.
     max_bytes : larger files are refused before they are read.
 
     Arrays come back C-ordered, writable, in native byte order. FileNotFoundError: no file. StateError: any defect; the
@@ -379,18 +380,18 @@ class Lock:
         try:
             fd = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise StateError(f"{name} could not be made ({error.strerror}): check that the folder exists and is writable, "
-                             "or choose another path") from error  # fmt: skip
+            raise StateError(f"{name} could not be made ({error.strerror}): check that the folder exists and is "
+                             "writable, or choose another path") from error  # fmt: skip
         try:
             _lock(fd)
         except (BlockingIOError, PermissionError) as error:
             holder = os.read(fd, 300).decode(errors="replace").strip() or "unknown"
             os.close(fd)
-            raise StateError(f"{self._path} is being written by process {holder}, which holds {name}: wait until it ends, "
-                             "or choose another path") from error  # fmt: skip
+            raise StateError(f"{self._path} is being written by process {holder}, which holds {name}: wait until it "
+                             "ends, or choose another path") from error  # fmt: skip
         except OSError as error:
-            warnings.warn(f"{name} cannot be locked ({error.strerror}): nothing keeps a second writer away", NNQFTWarning,
-                          stacklevel=2)  # fmt: skip
+            what = f"{name} cannot be locked ({error.strerror}): nothing keeps a second writer away"
+            warnings.warn(what, NNQFTWarning, stacklevel=2)
         self._fd = fd
         Lock._held |= {self}
         os.ftruncate(fd, 0)
