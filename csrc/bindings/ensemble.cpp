@@ -41,8 +41,9 @@ TensorLaw law_from(const py::dict& d, std::vector<double>& values) {
 }
 
 Ensemble::Description describe(const py::list& layers, const Doubles& points, int dim_out, std::uint64_t seed, const std::string& sampler,
-                               const std::string& estimator, bool float64, const std::string& isa, const py::object& amplitude) {
+                               const std::string& estimator, double field_scale, bool float64, const std::string& isa, const py::object& amplitude) {
     Ensemble::Description d;
+    d.field_scale = field_scale;
     if (points.ndim() != 2) throw ShapeError("points must have shape (n_points, dim_in)");
     d.n_points = static_cast<int>(points.shape(0));
     d.dim_in = static_cast<int>(points.shape(1));
@@ -194,10 +195,10 @@ void bind_ensemble(py::module_& m) {
 
     py::class_<Ensemble>(m, "Ensemble", "An ensemble bound to its inputs.")
         .def(py::init([](const py::list& layers, const Doubles& points, int dim_out, std::uint64_t seed, const std::string& sampler, const std::string& estimator,
-                         bool float64, const std::string& isa, const py::object& amplitude) {
-            return std::make_unique<Ensemble>(describe(layers, points, dim_out, seed, sampler, estimator, float64, isa, amplitude));
+                         double field_scale, bool float64, const std::string& isa, const py::object& amplitude) {
+            return std::make_unique<Ensemble>(describe(layers, points, dim_out, seed, sampler, estimator, field_scale, float64, isa, amplitude));
         }), py::kw_only(), py::arg("layers"), py::arg("points"), py::arg("dim_out"), py::arg("seed"), py::arg("sampler"), py::arg("estimator"),
-            py::arg("float64"), py::arg("isa"), py::arg("amplitude") = py::none())
+            py::arg("field_scale"), py::arg("float64"), py::arg("isa"), py::arg("amplitude") = py::none())
         .def_property_readonly("first_rank", &Ensemble::first_rank)
         .def_property_readonly("isa", [](const Ensemble& e) { return std::string(isa_name(e.isa())); })
         .def("run", [](const Ensemble& e, const Program& program, std::uint64_t first, std::uint64_t last, unsigned threads, Accumulator& into, const py::object& progress) {

@@ -90,23 +90,22 @@ NNQFT_HD F erf_of(F x) {
     return u * b;
 }
 
-// E / (E + 2) with E = e^{2x} - 1: never beyond 1, and accurate from 0 to saturation. 2x = k log 2 + 2r and
+// E / (E + 2) with E = e^{2|x|} - 1: never above 1, and accurate from 0 to saturation. 2|x| = k log 2 + 2r and
 // E = 2^k q + (2^k - 1) with q = e^{2r} - 1; next to 0, E = q. Fit 0.2.
 template <class F>
 NNQFT_HD F tanh_of(F x) {
-    x = clamp(x, F(-9.02f), F(9.02f));
+    const F a = lesser(F(9.02f), absolute(x));
     constexpr float bias = kRounder + 127.0f;  // the low bits hold k + 127: shifted, 2^k
-    const F n = madd(x, F(2.0f * kLog2E), F(bias));
+    const F n = madd(a, F(2.0f * kLog2E), F(bias));
     const F power = as_float(shl<23>(bits(n)));
-    const F r = madd(n - F(bias), F(-0.5f * kLn2High), x);
+    const F r = madd(n - F(bias), F(-0.5f * kLn2High), a);
     F q = madd(F(0.0887724236f), r, F(0.26772067f));
     q = madd(q, r, F(0.666678965f));
     q = madd(q, r, F(1.33332372f));
     q = madd(q, r, F(1.99999988f));
     q = madd(q, r, F(2.0f)) * r;
-    // -(1 - 2^k), not 2^k - 1: at k = 0 it is -0, and -0 + -0 keeps the sign of tanh(-0).
-    const F e = madd(power, q, -(F(1.0f) - power));
-    return e / (e + F(2.0f));
+    const F e = madd(power, q, power - F(1.0f));
+    return with_sign(e / (e + F(2.0f)), x);
 }
 
 // log(1 + z) for z in [0, 1]: 1 + z = 2^e (1 + f), e = 0 or 1, |f| < 0.42. Fit 0.1.

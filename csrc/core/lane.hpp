@@ -120,6 +120,13 @@ struct Types<float> {
     using W = uint32_t;
 };
 
+// The magnitude of x with the sign of s.
+template <class F>
+NNQFT_HD F with_sign(F x, F s) {
+    using U = typename Types<F>::U;
+    return as_float((bits(x) & U(0x7fffffffu)) | (bits(s) & U(0x80000000u)));
+}
+
 // y * 2^k for an integer k in [-252, 254], rounded once (where the result is subnormal). The low bits of
 // 1.5 * 2^23 + 254 + k hold 254 + k; each half of that, shifted, is a normal power of two.
 template <class F>

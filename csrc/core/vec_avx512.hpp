@@ -59,6 +59,11 @@ NNQFT_HD VF madd(VF a, VF b, VF c) { return _mm512_fmadd_ps(a.v, b.v, c.v); }
 NNQFT_HD VF root(VF a) { return _mm512_sqrt_ps(a.v); }
 NNQFT_HD VF lesser(VF a, VF b) { return _mm512_min_ps(a.v, b.v); }
 NNQFT_HD VF greater(VF a, VF b) { return _mm512_max_ps(a.v, b.v); }
+NNQFT_HD VF with_sign(VF x, VF s) {
+    // (x & mask) | (s & ~mask) in one instruction
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(x.v), _mm512_castps_si512(s.v),
+                                                         _mm512_set1_epi32(0x7fffffff), 0xE4));
+}
 NNQFT_HD VF scale2(VF y, VF k) { return _mm512_scalef_ps(y.v, k.v); }
 NNQFT_HD VMask lt(VF a, VF b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 NNQFT_HD VMask lt_signed(VU a, VU b) { return {_mm512_cmplt_epi32_mask(a.v, b.v)}; }

@@ -1,5 +1,6 @@
 #include "ensemble/ensemble.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
@@ -81,6 +82,7 @@ Ensemble::Ensemble(Description description)
     spec_.amplitude = {d.amplitude.data(), static_cast<int>(d.amplitude.size()), d.amplitude_max};
     spec_.sampler = d.sampler;
     spec_.estimator = d.estimator;
+    spec_.field_scale = d.field_scale;
     if (d.sampler == Sampler::layer) factor_first_layer();
 }
 

@@ -33,6 +33,7 @@ public:
         std::uint64_t seed = 0;
         Sampler sampler = Sampler::weights;
         Estimator estimator = Estimator::direct;
+        double field_scale = 1.0;                        // a power of two
         bool float64 = false;
         std::string isa;
     };

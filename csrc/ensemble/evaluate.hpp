@@ -160,6 +160,7 @@ template <class F>
 static bool block_sums(const EnsembleSpec& spec, const MomentProgram& program, uint64_t first_net, uint32_t count,
                        typename Types<F>::Real* workspace, double* sums, const Stop& stop) {
     const int m = spec.n_points;
+    const F scale(static_cast<typename Types<F>::Real>(spec.field_scale));
     load_points<F>(spec, workspace + workspace_layout(spec, program.n_slots).points);
     for (uint32_t n0 = 0; n0 < count;) {
         const uint32_t here = count - n0 < kMaxTiles * kTile ? count - n0 : kMaxTiles * kTile;
@@ -173,14 +174,14 @@ static bool block_sums(const EnsembleSpec& spec, const MomentProgram& program, u
             if (spec.estimator == Estimator::direct) {
                 outputs_tile(p);
                 for (int i = 0; i < m * spec.dim_out; ++i) {
-                    p.fields()[i].store(y + i * row + t * kTile);
+                    (p.fields()[i] * scale).store(y + i * row + t * kTile);
                     mask_lanes(y + i * row + t * kTile, valid);
                 }
             } else if (spec.estimator == Estimator::gram) {
                 gram_tile(p);
                 for (int i = 0, q = 0; i < m; ++i)
                     for (int j = i; j < m; ++j, ++q) {
-                        p.gram()[j * (j + 1) / 2 + i].store(y + q * row + t * kTile);
+                        (p.gram()[j * (j + 1) / 2 + i] * scale).store(y + q * row + t * kTile);
                         mask_lanes(y + q * row + t * kTile, valid);
                     }
             } else {
@@ -194,7 +195,7 @@ static bool block_sums(const EnsembleSpec& spec, const MomentProgram& program, u
                     for (int q = 0; q < group_valid; ++q)
                         for (int i = 0; i < m; ++i) {
                             auto* out = y + (i * columns + (j0 + q - first)) * kTile;
-                            p.group()[i * G + q].store(out);
+                            (p.group()[i * G + q] * scale).store(out);
                             mask_lanes(out, valid);
                         }
                     if (j0 + group_valid == first + columns) moment_sums<F>(program, y, columns, sums);

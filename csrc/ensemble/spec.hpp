@@ -59,6 +59,7 @@ struct EnsembleSpec {
     Amplitude amplitude;
     Sampler sampler = Sampler::weights;
     Estimator estimator = Estimator::direct;
+    double field_scale = 1.0;        // power of two on the values whose products are summed, against under- and overflow
     // Layer law: K_0 = L L^T, L (n_points, first_rank), and the diagonal of K_0.
     const double* first_factor = nullptr;
     int32_t first_rank = 0;

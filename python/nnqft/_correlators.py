@@ -130,16 +130,21 @@ class Correlators(_Views):
     """
 
     @classmethod
-    def _new(cls, net, x, plan, *, sampler, dtype, seed, block):
+    def _new(cls, net, x, plan, *, sampler, dtype, seed, block, exponent):
         self = object.__new__(cls)
-        self.net, self.x, self._plan = net, x, plan
+        self.net, self.x, self._plan, self._exponent = net, x, plan, exponent
         self.sampler, self.dtype, self.seed, self.block = sampler, dtype, seed, block
         self._sums = _core.Accumulator(plan.program.n_sums, block)
         return self
 
     def _with(self, plan=None):
-        other = Correlators._new(self.net, self.x, plan or self._plan, sampler=self.sampler, dtype=self.dtype, seed=self.seed, block=self.block)
-        return other
+        return Correlators._new(self.net, self.x, plan or self._plan, sampler=self.sampler, dtype=self.dtype, seed=self.seed, block=self.block,
+                                exponent=self._exponent)  # fmt: skip
+
+    def _bind(self):
+        """The compiled ensemble whose block sums this result holds."""
+        scale = 2.0 ** (-self._exponent * (2 if self.estimator == "gram" else 1))
+        return self.net.bind(self.x, seed=self.seed, sampler=self.sampler, estimator=self.estimator, dtype=self.dtype, field_scale=scale)
 
     # ---- what it is
 
@@ -171,7 +176,8 @@ class Correlators(_Views):
         """Plain data that two runs must share to be merged (all but the range of networks)."""
         lists = None if self._plan.listed is None else {str(n): rows.tolist() for n, rows in self._plan.listed.items()}
         return {"format": _FORMAT, "network": self.net.to_dict(), "points": self.x.tolist(), "orders": list(self.orders), "indices": lists,
-                "estimator": self.estimator, "sampler": self.sampler, "dtype": self.dtype, "seed": self.seed, "block": self.block}  # fmt: skip
+                "estimator": self.estimator, "sampler": self.sampler, "dtype": self.dtype, "seed": self.seed, "block": self.block,
+                "exponent": self._exponent}  # fmt: skip
 
     @property
     def spec_hash(self):
@@ -198,7 +204,7 @@ class Correlators(_Views):
                           f"{self._sums.first_bad} (seed {self.seed}) on: the results are NaN; see outputs(net, x, start, stop, seed)",
                           NNQFTWarning, stacklevel=4)
             sums = np.full_like(sums, np.nan)
-        return sums, samples
+        return sums * self._plan.powers_of_two(self._exponent), samples
 
     def _jackknife(self, function):
         sums, samples = self._replicas
@@ -313,7 +319,8 @@ class Correlators(_Views):
         net, x = Network.from_dict(spec["network"]), np.asarray(spec["points"], dtype=np.float64).reshape(-1, spec["network"]["dim_in"])
         indices = None if spec["indices"] is None else {int(n): np.asarray(rows) for n, rows in spec["indices"].items()}
         plan = make_plan(net, len(x), spec["orders"], spec["estimator"], indices)
-        self = cls._new(net, x, plan, sampler=spec["sampler"], dtype=spec["dtype"], seed=spec["seed"], block=spec["block"])
+        self = cls._new(net, x, plan, sampler=spec["sampler"], dtype=spec["dtype"], seed=spec["seed"], block=spec["block"],
+                       exponent=spec["exponent"])
         self._restore(arrays)
         return self
 

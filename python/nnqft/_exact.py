@@ -2,7 +2,7 @@
 
     f(x) = b1 + sigma_w N^(-1/2) sum_j v_j h_j(x):   i.i.d. neurons, so their joint cumulants add,
 
-    G_c^(n) = sigma_w^n N^(1 - n/2) kappa_n[v h(x_1), ..., v h(x_n)]   (+ sigma_b^2 at n = 2),
+    G_c^(n) = sigma_w^n N^(1 - n/2) kappa_n[v h(x_1), ..., v h(x_n)]   (+ kappa_n[b1]: sigma_b^2 at n = 2),
 
 and everything follows from the moments M_n = E[h(x_1) ... h(x_n)] of ONE neuron. With normal v,
 G_c^(4) = (sigma_w^4 / N) [3 M_4 - sum_3 M_2 M_2], G_c^(6) = (sigma_w^6 / N^2) [15 M_6 - 3 sum_15 M_4 M_2 + 2 sum_15 M_2 M_2 M_2].
@@ -91,7 +91,7 @@ def exact_moments(net, x, orders):
     ----------
     net : object
         As for `neuron_moments`, with dim_out and optionally output_weight_moments = (E v^2, E v^4, E v^6, E v^8) of the
-        output weights in units of sigma_w / sqrt(width), default normal. The output bias is normal.
+        output weights in units of sigma_w / sqrt(width), default normal, and laws.output_bias, default normal.
     x : array, shape (n_points, dim_in), real
     orders : iterable of {2, 4, 6, 8}
 
@@ -124,8 +124,8 @@ def exact_moments(net, x, orders):
     connected = {}
     for n in index:
         connected[n] = net.sigma_w**n * float(width) ** (1 - n / 2) * joint_cumulant(neuron, index[n], fields)
-        if n == 2:
-            connected[n] += net.sigma_b**2 * (index[n][:, 0] % dim_out == index[n][:, 1] % dim_out)
+        one_output = (index[n] % dim_out == index[n][:, :1] % dim_out).all(axis=1)
+        connected[n] += _bias_cumulant(net, n) * one_output
     return {n: Moments(_sum_over_partitions(connected, index[n], fields, lambda blocks: 1), connected[n]) for n in orders}
 
 
@@ -174,6 +174,17 @@ def _weight_moments(net, highest):
         raise ArgumentError(f"order {highest} needs finite moments E v^2 ... E v^{highest} of the output weights; {moments} came "
                             "(Student-t weights have moments below nu only)")
     return np.concatenate([[1.0], needed])
+
+
+def _bias_cumulant(net, n):
+    """Joint cumulant of order n of one output's bias: sigma_b^2 at n = 2 and, if it is normal, nothing else."""
+    laws = getattr(net, "laws", None)
+    if net.sigma_b == 0 or laws is None or laws.output_bias.kind == "normal":
+        return net.sigma_b**2 if n == 2 else 0.0
+    value = net.sigma_b**n * laws.output_bias.cumulants(n)[n]
+    if not np.isfinite(value):
+        raise ArgumentError(f"the output bias of law {laws.output_bias!r} has no moment of order {n}")
+    return value
 
 
 # ---- routes to the moments of one neuron ----

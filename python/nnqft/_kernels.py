@@ -88,23 +88,28 @@ def check_law(net):
         sigma = getattr(net, name)
         if not (np.ndim(sigma) == 0 and np.isfinite(sigma) and sigma >= 0):
             raise ArgumentError(f"{name} must be one finite number >= 0; {sigma!r} came")
-    laws = getattr(net, "laws", None)
-    if laws is not None:
-        # The central limit makes deeper layers Gaussian whatever their weights; the first layer has finitely many inputs.
-        names = ("input", "bias") if net.sigma_b > 0 and not getattr(net, "phase", False) else ("input",)
-        odd = [name for name in names if getattr(laws, name).kind != "normal"]
-        odd += [name for name in ("hidden", "output") if getattr(laws, name).kind == "array"]
-        if odd:
-            raise ArgumentError(f"no closed-form averages: the {' and '.join(odd)} law is not normal in {laws!r}; "
-                                "measure with nnqft.ensemble.correlators instead")
     amplitude, ball = amplitude_and_momentum(net)
-    if getattr(net, "phase", False):
+    phase = getattr(net, "phase", False)
+    if phase:
         if net.activation != "cos" or len(net.widths) != 1:
             raise ArgumentError(f"a uniform phase needs the activation cos and one hidden layer; "
                                 f"{net.activation} with {len(net.widths)} hidden layers came")
     elif amplitude is not None or ball is not None:
         raise ArgumentError("amplitude and momentum describe a cos-net: they need phase=True")
+    _check_weight_laws(net, must_be_normal=(["input"] if ball is None else []) + ([] if phase or net.sigma_b == 0 else ["bias"]))
     return params
+
+
+def _check_weight_laws(net, must_be_normal):
+    """Sums over finitely many inputs need normal weights; sums over infinitely many neurons only a variance."""
+    laws = getattr(net, "laws", None)
+    for name in must_be_normal if laws is not None else ():
+        if getattr(laws, name).kind != "normal":
+            raise ArgumentError(f"{name} weights of law {getattr(laws, name)!r} have no closed-form averages, normal ones have: "
+                                "measure with nnqft.ensemble.correlators")
+    for name in ["output", "output_bias"] + (["hidden"] if len(net.widths) > 1 else []) if laws is not None else ():
+        if not (name == "output_bias" and net.sigma_b == 0) and not np.isfinite(getattr(laws, name).moments(2)[0]):
+            raise ArgumentError(f"{name} weights of law {getattr(laws, name)!r} have no variance, so there is no two-point function")
 
 
 def check_points(net, x, name="x"):

@@ -53,6 +53,12 @@ class Plan:
         full = np.kron(kernel, np.eye(self.d_out))
         return _core.pairing_sums(np.ascontiguousarray(full[None]), order, self.index(order))[0]
 
+    def powers_of_two(self, exponent):
+        """Factor of every sum for fields that the kernels divided by 2**exponent."""
+        ends = [*self.program.offsets[1:], self.program.n_sums]
+        counts = [b - a for a, b in zip(self.program.offsets, ends)]
+        return np.repeat(np.ldexp(1.0, exponent * np.array(self.orders)), counts)
+
     def split(self, means):
         """The moments of each order, (batch, count) each."""
         ends = [*self.program.offsets[1:], self.program.n_sums]

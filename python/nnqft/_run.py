@@ -67,7 +67,7 @@ def _resume(result, checkpoint):
 
 
 def _with_threads(result, first, last, threads, executor, checkpoint, report, done_before):
-    kernel = result.net.bind(result.x, seed=result.seed, sampler=result.sampler, estimator=result.estimator, dtype=result.dtype)
+    kernel = result._bind()
     due = time.monotonic() + CHECKPOINT_SECONDS
 
     def watch(done):

@@ -91,7 +91,7 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
     if device != "cpu":
         raise DeviceError(f"device={device!r}: ensemble kernels run on device='cpu'")
     estimator, sampler, dtype = _names(net, len(x), estimator, sampler, dtype)
-    for order in orders:
+    for order in reversed(orders):
         message = check_moments(net, order)
         if message:
             warnings.warn(message, NNQFTWarning, stacklevel=2)
@@ -104,7 +104,9 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
     if start % block:
         raise ArgumentError(f"start={start} must be a multiple of the block of {block} networks; nearest: {start - start % block}")
     threads = _core.default_threads() if threads is None else _integer("threads", threads, 1, 4096)
-    result = Correlators._new(net, x, plan, sampler=sampler, dtype=dtype, seed=as_key(seed), block=block)
+    seed = as_key(seed)
+    exponent = _field_exponent(net, x, estimator, sampler, dtype, seed)
+    result = Correlators._new(net, x, plan, sampler=sampler, dtype=dtype, seed=seed, block=block, exponent=exponent)
     measure(result, start, start + n_nets, threads=threads, executor=executor, checkpoint=checkpoint, progress=progress)
     return result
 
@@ -267,6 +269,21 @@ def _check(net, x, orders, n_nets, start, least=1):
         raise ArgumentError(f"orders must be among 2, 4, 6, 8 (odd functions vanish), got {bad or orders}")
     start = _integer("start", start, 0, _core.MAX_NETS)
     return x, orders, _integer("n_nets", n_nets, least, _core.MAX_NETS - start), start
+
+
+def _field_exponent(net, x, estimator, sampler, dtype, seed):
+    """e such that fields are of order 2**e, 0 if within 2**+-12: the kernels sum products of fields / 2**e.
+
+    From the first 16 networks, whose float32 outputs have the same bits everywhere; products of 8 fields then stay in range.
+    """
+    largest = float(np.abs(net.bind(x, seed=seed, sampler=sampler).outputs(0, 16, 1)).max())
+    if not 0.0 < largest < np.inf:
+        return 0
+    if dtype == "float32" and largest < (1e-17 if estimator == "gram" else 1e-35):
+        warnings.warn(f"outputs are of order {largest:.0e}, and float32 loses numbers below 1e-38: use dtype='float64' or rescale", NNQFTWarning,
+                      stacklevel=3)
+    exponent = int(np.frexp(largest)[1])
+    return exponent if abs(exponent) > 12 else 0
 
 
 def _block(block, n_nets, n_sums):

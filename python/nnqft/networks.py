@@ -281,7 +281,7 @@ class Network:
             normalisers = tuple((self.sigma_w**2 / n, self.sigma_b**2) for n in fans)
         return Net(weights, biases, self.activation, self.activation_params, amplitude=amplitude, normalisers=normalisers)
 
-    def bind(self, points, *, seed, sampler="weights", estimator="direct", dtype="float32", isa=""):
+    def bind(self, points, *, seed, sampler="weights", estimator="direct", dtype="float32", isa="", field_scale=1.0):
         """The compiled ensemble at `points` (n_points, dim_in); private to the package."""
         fans = (self.dim_in, *self.widths, self.dim_out)
         layers = []
@@ -309,7 +309,7 @@ class Network:
             })  # fmt: skip
         amplitude = None if self.amplitude is None else (self.amplitude.table, self.amplitude.reach)
         return _core.Ensemble(layers=layers, points=np.ascontiguousarray(points, dtype=np.float64), dim_out=self.dim_out, seed=seed,
-                              sampler=sampler, estimator=estimator, float64=dtype == "float64", isa=isa, amplitude=amplitude)
+                              sampler=sampler, estimator=estimator, field_scale=field_scale, float64=dtype == "float64", isa=isa, amplitude=amplitude)
 
     # ---- to and from plain data
 

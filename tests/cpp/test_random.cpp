@@ -1,5 +1,6 @@
 // Random words and numbers, one lane (the code that a CUDA thread runs) and every instruction set of this machine.
-// Built without -mfma: madd is then the emulation. Maths is swept over a lattice of words; `--all` takes all 2^32.
+// Built without -mfma: madd is then the emulation. Maths is swept over a lattice of words; `--all` takes all 2^32
+// (about 20 minutes; with -mfma 4). The bounds are the worst errors over all of them, rounded up.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -146,7 +147,7 @@ TEST(logarithm_of_a_uniform_word_is_accurate_to_two_ulp) {
     double worst = 0.0;
     for_words([&](uint32_t k) { worst = std::max(worst, ulps(nnqft::log_uniform<float>(k), std::log((k + 0.5) * 0x1p-32))); });
     std::printf("log_uniform: %.3f ulp\n", worst);
-    CHECK(worst < 2.0);
+    CHECK(worst < 1.65);
 }
 
 TEST(cosine_and_sine_of_a_turn_are_accurate_to_three_ulp) {
@@ -162,7 +163,7 @@ TEST(cosine_and_sine_of_a_turn_are_accurate_to_three_ulp) {
         norm = std::max(norm, std::fabs(static_cast<double>(c) * c + static_cast<double>(s) * s - 1.0));
     });
     std::printf("cos_sin_turn: %.3f ulp, |c^2 + s^2 - 1| <= %.3g\n", worst, norm);
-    CHECK(worst < 3.0);
+    CHECK(worst < 2.75);
     CHECK(norm < 4 * 0x1p-24);
 }
 
@@ -176,7 +177,7 @@ TEST(exp_minus_one_is_accurate_to_one_and_a_half_ulp_for_every_argument) {
     for (float y = 1e-5f; y < 2.0f; y *= 1.000003f)
         for (const float x : {y, -y}) worst = std::max(worst, ulps(nnqft::exp_minus_one(x), std::expm1(static_cast<double>(x))));
     std::printf("exp_minus_one: %.3f ulp\n", worst);
-    CHECK(worst < 1.5);
+    CHECK(worst < 1.45);
     const float infinity = std::numeric_limits<float>::infinity();
     CHECK(nnqft::exp_minus_one(infinity) == infinity && nnqft::exp_minus_one(88.7229f) == infinity);
     CHECK(nnqft::exp_minus_one(-infinity) == -1.0f && nnqft::exp_minus_one(-200.0f) == -1.0f);

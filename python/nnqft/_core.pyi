@@ -1,0 +1,184 @@
+"""
+Compiled kernels of nnqft. Private: call the modules of the package.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy
+import numpy.typing
+import typing
+__all__: list[str] = ['Accumulator', 'Ensemble', 'MAX_NETS', 'Program', 'accumulator_bytes', 'activate', 'block_size', 'canonical_index', 'closure', 'default_threads', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'isa', 'isas', 'listed_program', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'stop_everything', 'vector_cumulants']
+class Accumulator:
+    """
+    Exact block sums of a run, in 64 replicas, and the nets they cover.
+    """
+    def __init__(self, n_sums: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def covered(self) -> numpy.typing.NDArray[numpy.uint64]:
+        ...
+    def merge(self, arg0: Accumulator) -> None:
+        ...
+    def missing(self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.uint64]:
+        ...
+    def replica_sums(self) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.uint64], numpy.typing.NDArray[numpy.uint64]]:
+        """
+        (sums (64, n_sums), nets (64,), blocks (64,)).
+        """
+    def restore(self, arg0: list, arg1: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], arg2: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], arg3: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], arg4: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], arg5: typing.SupportsInt | typing.SupportsIndex, arg6: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def state(self) -> tuple[list, numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.uint64], numpy.typing.NDArray[numpy.uint64], numpy.typing.NDArray[numpy.uint64], tuple[int, int]]:
+        """
+        Canonical state: equal results give equal bytes.
+        """
+    def total(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def bad_blocks(self) -> int:
+        ...
+    @property
+    def block(self) -> int:
+        ...
+    @property
+    def first_bad(self) -> int:
+        ...
+    @property
+    def n_nets(self) -> int:
+        ...
+    @property
+    def n_sums(self) -> int:
+        ...
+    @property
+    def nbytes(self) -> int:
+        ...
+class Program:
+    """
+    Which products of fields are summed.
+    """
+    @property
+    def n_fields(self) -> int:
+        ...
+    @property
+    def n_slots(self) -> int:
+        ...
+    @property
+    def n_sums(self) -> int:
+        ...
+    @property
+    def offsets(self) -> list[int]:
+        ...
+    @property
+    def orders(self) -> list[int]:
+        ...
+class Ensemble:
+    """
+    An ensemble bound to its inputs.
+    """
+    def __init__(self, *, layers: list, points: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], dim_out: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, sampler: str, estimator: str, float64: bool, isa: str, amplitude: typing.Any = None) -> None:
+        ...
+    def draw_tensor(self, net: typing.SupportsInt | typing.SupportsIndex, layer: typing.SupportsInt | typing.SupportsIndex, bias: bool) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    def outputs(self, first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any = None) -> numpy.ndarray:
+        ...
+    def run(self, program: Program, first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, into: Accumulator, progress: typing.Any = None) -> bool:
+        ...
+    @property
+    def first_rank(self) -> int:
+        ...
+    @property
+    def isa(self) -> str:
+        ...
+def accumulator_bytes(n_sums: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
+@typing.overload
+def activate(kind: typing.SupportsInt | typing.SupportsIndex, params: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], x: numpy.typing.NDArray[numpy.float32], derivatives: bool = False, isa: str = '') -> tuple:
+    ...
+@typing.overload
+def activate(kind: typing.SupportsInt | typing.SupportsIndex, params: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], x: numpy.typing.NDArray[numpy.float64], derivatives: bool = False, isa: str = '') -> tuple:
+    """
+    (y,) or (y, dy, d2y) of an activation, float32 or float64.
+    """
+def block_size(n_nets: typing.SupportsInt | typing.SupportsIndex, n_sums: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
+def canonical_index(index: numpy.ndarray, m: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int32]:
+    """
+    Rows sorted within, then among each other, without duplicates.
+    """
+def closure(lists: collections.abc.Sequence, m: typing.SupportsInt | typing.SupportsIndex) -> dict:
+    """
+    {order: rows} with all sub-multi-indices.
+    """
+def default_threads() -> int:
+    ...
+def dense_program(n_fields: typing.SupportsInt | typing.SupportsIndex, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> Program:
+    ...
+def even_closure(lists: collections.abc.Sequence, m: typing.SupportsInt | typing.SupportsIndex) -> dict:
+    """
+    {order: rows} with all sub-multi-indices of even size.
+    """
+def even_cumulants(moments: collections.abc.Sequence, m: typing.SupportsInt | typing.SupportsIndex, index: typing.Any = None) -> list:
+    """
+    Joint cumulants of an even theory from moments of order 2, 4, .., each (batch, count).
+    """
+def gram_closure(fields: numpy.ndarray, m_points: typing.SupportsInt | typing.SupportsIndex, d_out: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int32]:
+    """
+    Multi-indices over pair variables that gram_correlators needs for these fields.
+    """
+def gram_correlators(moments: numpy.ndarray, m_points: typing.SupportsInt | typing.SupportsIndex, d_out: typing.SupportsInt | typing.SupportsIndex, order: typing.SupportsInt | typing.SupportsIndex, fields: typing.Any = None, pairs: typing.Any = None) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    n-point functions from moments (or cumulants) of the pair variables, (batch, count) -> (batch, count).
+    """
+def isa() -> str:
+    """
+    Instruction set in use.
+    """
+def isas() -> list[str]:
+    """
+    Instruction sets that this CPU and build have.
+    """
+def listed_program(n_fields: typing.SupportsInt | typing.SupportsIndex, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], lists: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.int32]], stride: typing.SupportsInt | typing.SupportsIndex) -> Program:
+    ...
+def moments_from_cumulants(cumulants: collections.abc.Sequence, m: typing.SupportsInt | typing.SupportsIndex, index: typing.Any = None) -> list:
+    """
+    Inverse of even_cumulants.
+    """
+def multiset_count(m: typing.SupportsInt | typing.SupportsIndex, order: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    C(m+order-1, order); raises beyond 64 bits.
+    """
+def multiset_index(m: typing.SupportsInt | typing.SupportsIndex, order: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int32]:
+    """
+    All sorted multi-indices in lexicographic order, int32 (count, order).
+    """
+def multiset_ranks(index: numpy.ndarray, m: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
+    """
+    Lexicographic rank of every sorted row, int64 (count,).
+    """
+def multiset_unrank(ranks: numpy.ndarray, m: typing.SupportsInt | typing.SupportsIndex, order: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int32]:
+    """
+    Inverse of multiset_ranks, int32 (count, order).
+    """
+def normals(seed: typing.SupportsInt | typing.SupportsIndex, tensor: typing.SupportsInt | typing.SupportsIndex, first_net: typing.SupportsInt | typing.SupportsIndex, n_nets: typing.SupportsInt | typing.SupportsIndex, rows: typing.SupportsInt | typing.SupportsIndex, columns: typing.SupportsInt | typing.SupportsIndex, sigma: typing.SupportsFloat | typing.SupportsIndex = 1.0, isa: str = '') -> numpy.typing.NDArray[numpy.float32]:
+    """
+    Normals at addresses (net, row, column), shape (n_nets, rows, columns).
+    """
+def pairing_sums(K: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, index: typing.Any = None) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Gaussian correlators: K (batch, m, m), upper triangle read -> (batch, count).
+    """
+def pairings(n: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int32]:
+    """
+    All perfect matchings of n legs, int32 ((n-1)!!, n/2, 2).
+    """
+def philox_words(seed: typing.SupportsInt | typing.SupportsIndex, tensor: typing.SupportsInt | typing.SupportsIndex, first_net: typing.SupportsInt | typing.SupportsIndex, n_nets: typing.SupportsInt | typing.SupportsIndex, rows: typing.SupportsInt | typing.SupportsIndex, columns: typing.SupportsInt | typing.SupportsIndex, isa: str = '') -> numpy.typing.NDArray[numpy.uint32]:
+    """
+    Random words at addresses (net, row, column), shape (n_nets, rows, columns).
+    """
+def stop_everything() -> bool:
+    """
+    Stop every run and wait for its threads (at exit).
+    """
+def vector_cumulants(moments: collections.abc.Sequence, m: typing.SupportsInt | typing.SupportsIndex, index: typing.Any = None) -> list:
+    """
+    Joint cumulants of any vector variable from raw moments of order 1, 2, .., each (batch, count).
+    """
+MAX_NETS: int = 281474976710656
+__version__: str = '0.1.0'
