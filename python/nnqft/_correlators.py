@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from . import _core, _store
-from ._exact import exact_moments
+from ._exact import Moments, exact_moments
 from ._plan import Plan, make_plan
 from ._version import __version__
 from .errors import ArgumentError, NNQFTWarning, StateError
@@ -196,15 +196,45 @@ class Correlators(_Views):
         if not self.n_nets:
             raise StateError("no network has been measured yet")
         sums, nets, _ = self._sums.replica_sums()
-        samples = nets.astype(np.float64)
-        if self.estimator == "neuron":
-            samples = samples * self.net.widths[0]
+        return self._true_sums(sums), nets.astype(np.float64) * self._samples_per_net
+
+    @property
+    def _samples_per_net(self):
+        return self.net.widths[0] if self.estimator == "neuron" else 1
+
+    def _true_sums(self, sums):
+        """Sums of products of the fields themselves; nan with a warning where some blocks could not be counted."""
         if self._sums.bad_blocks:
             warnings.warn(f"{self._sums.bad_blocks} block(s) of {self.block} networks gave NaN or infinity, the first from network "
                           f"{self._sums.first_bad} (seed {self.seed}) on: the results are NaN; see outputs(net, x, start, stop, seed)",
-                          NNQFTWarning, stacklevel=4)
+                          NNQFTWarning, stacklevel=5)
             sums = np.full_like(sums, np.nan)
-        return sums * self._plan.powers_of_two(self._exponent), samples
+        return sums * self._plan.powers_of_two(self._exponent)
+
+    def moments(self):
+        """Means of the products that this run accumulated: all that a study of many runs needs to keep of each.
+
+        Returns
+        -------
+        array, shape (n_sums,), float64
+            In the order of the estimator's program. "direct": the full correlators of every order, packed, one after
+            the other; "gram": the same for powers of the hidden Gram matrix. StateError before any network is counted.
+
+        Notes
+        -----
+        No error bar of its own (compare runs) and no jackknife: 0.1 ms where the views above take 10 ms.
+
+        Examples
+        --------
+        >>> from nnqft.ensemble import correlators
+        >>> from nnqft.networks import relu_net
+        >>> run = correlators(relu_net(4, dim_in=1), [[1.0]], orders=(2, 4), n_nets=4096, estimator="direct")
+        >>> bool(abs(run.moments()[0] - run.full(2).mean[0]) < 1e-12)
+        True
+        """
+        if not self.n_nets:
+            raise StateError("no network has been measured yet")
+        return self._true_sums(self._sums.total()) / (self.n_nets * self._samples_per_net)
 
     def _jackknife(self, function):
         sums, samples = self._replicas
@@ -351,6 +381,17 @@ class ExactCorrelators(_Views):
     @property
     def _how(self):
         return {"estimator": "exact", "version": __version__}
+
+    def at_width(self, width):
+        """The same correlators at another width, without new integrals: G_c^(n) ~ width^(1 - n/2), G^(2) stays."""
+        other = object.__new__(ExactCorrelators)
+        other.net, other.x, other._plan = self.net.with_width(width), self.x, self._plan
+        ratio = other.net.widths[0] / self.net.widths[0]
+        connected = {n: self._values[n].connected * ratio ** (1 - n / 2) for n in self.orders}
+        rows = [np.ascontiguousarray(connected[n][None]) for n in self.orders]
+        other._values = {n: Moments(_core.moments_from_cumulants(rows[:k], self._plan.fields, None)[-1][0], connected[n])
+                         for k, n in enumerate(self.orders, 1)}
+        return other
 
     def _tensor(self, kind, n):
         return self._plan.tensor(getattr(self._values[n], kind), 0.0, n, n=None, how=self._how)
