@@ -47,7 +47,7 @@ def contenders(name, threads, sampler, estimator):
             continue
         moments = rival(4000 if name in ("W1", "W2") else 300, threads=threads)
         assert all(z < 4.5 for z in rivals.z_scores(rivals.WORKLOADS[name], moments).values()), rival
-        yield Contender(f"{library} {rival.form} x{rival.chunk}", lambda n, r=rival: r(n, threads=threads))
+        yield Contender(f"{library} {rival.form} x{rival.chunk}", lambda n, r=rival: r(n, threads=threads)["n_nets"])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -55,7 +55,7 @@ def contenders(name, threads, sampler, estimator):
 def test_explicit_weights(duel, name, threads):
     work = rivals.WORKLOADS[name]
     check(work, {"W1": 100_000, "W2": 20_000}.get(name, 600), "weights", "direct")
-    ours = Contender("nnqft direct, weights", lambda n: measured(work, n, threads, "weights"))
+    ours = Contender("nnqft direct, weights", lambda n: measured(work, n, threads, "weights").n_nets)
     limit = f"{threads * 1.7e9 / NORMALS[name]:.3g} nets/s"
     duel(f"{name}, direct, explicit weights, {threads} thread(s)", ours, list(contenders(name, threads, "weights", None)), unit="nets/s",
          bar=BARS[name, "weights"], limit=limit)  # fmt: skip
@@ -67,7 +67,7 @@ def test_layer_law(duel, name, estimator):
     """The bar compares with the rivals' explicit weights; their own layer law is in the list as well."""
     work, threads = rivals.WORKLOADS[name], 2
     check(work, 4000, "layer", estimator)
-    ours = Contender(f"nnqft {estimator}, layer", lambda n: measured(work, n, threads, "layer", estimator))
+    ours = Contender(f"nnqft {estimator}, layer", lambda n: measured(work, n, threads, "layer", estimator).n_nets)
     duel(f"{name}, {estimator}, layer law against explicit weights", ours, list(contenders(name, threads, "weights", None)), unit="nets/s",
          bar=BARS[name, "layer"])  # fmt: skip
     duel(f"{name}, {estimator}, layer law against layer law", ours, list(contenders(name, threads, "layer", estimator)), unit="nets/s")

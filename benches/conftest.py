@@ -21,7 +21,7 @@ ROWS = []
 
 @dataclass
 class Contender:
-    """`run(n)` does n units of work; `name` appears in the table."""
+    """`run(n)` does about n units of work and returns how many; `name` appears in the table."""
 
     name: str
     run: object
@@ -29,20 +29,21 @@ class Contender:
 
 def _rate(contender, n):
     start = time.perf_counter()
-    contender.run(n)
-    return n / (time.perf_counter() - start)
+    done = contender.run(n)
+    return done / (time.perf_counter() - start)
 
 
 def _size(contender, seconds):
+    """Units that take about `seconds`."""
     n = 1
     contender.run(n)  # compiles, fills caches
     while True:
         start = time.perf_counter()
-        contender.run(n)
+        done = contender.run(n)
         spent = time.perf_counter() - start
         if spent > 0.2 * seconds:
-            return max(1, int(n * seconds / spent))
-        n = max(2 * n, int(n * 0.4 * seconds / max(spent, 1e-9)))
+            return max(1, int(done * seconds / spent))
+        n = max(2 * n, int(done * 0.4 * seconds / max(spent, 1e-9)))
 
 
 @pytest.fixture

@@ -41,19 +41,25 @@ def _cosine(angle):
     return jnp.where(half_turns == 0, c, -c)
 
 
-def _box_muller(words, shape):
-    """Normals of `shape` from words (2, half): r cos t and r sin t = r cos(t - pi/2) as one elementwise kernel."""
-    u = (words[0] >> 8).astype(jnp.float32) * f32(2**-24) + f32(2**-25)
-    r = lax.optimization_barrier(jnp.sqrt(-2 * jnp.log(u)))
-    quarter = jnp.array([[0], [1 << 30]], jnp.int32)
-    z = r * _cosine(words[1].astype(jnp.int32) - quarter)
-    return z.reshape(-1)[:np.prod(shape)].reshape(shape)
+def _box_muller(radius, angle, shape, apart):
+    """Normals r cos t and r sin t = r cos(t - pi/2) of `shape` from two arrays of words.
+
+    As one elementwise kernel, 4 to 12 % faster where a network follows, or `apart`, twice as fast alone: the
+    difference is what XLA decides to fuse.
+    """
+    r = jnp.sqrt(-2 * jnp.log((radius >> 8).astype(jnp.float32) * f32(2**-24) + f32(2**-25)))
+    angle, quarter = angle.astype(jnp.int32), np.int32(1 << 30)
+    if apart:
+        z = jnp.concatenate([r * _cosine(angle), r * _cosine(angle - quarter)])
+    else:
+        z = (r * _cosine(angle - jnp.array([[0], [quarter]], jnp.int32))).reshape(-1)
+    return z[:np.prod(shape)].reshape(shape)
 
 
 def _threefry(key, counter, stream):
     """threefry2x32-20 (Salmon et al., SC 2011) of (counter, stream), all rounds written out."""
     ks = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
-    x0, x1 = counter + ks[0], jnp.full_like(counter, stream) + ks[1]
+    x0, x1 = counter + ks[0], jnp.full_like(counter, np.uint32(stream)) + ks[1]
     for step in range(5):
         for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[step % 2]:
             x0 = x0 + x1
@@ -62,18 +68,18 @@ def _threefry(key, counter, stream):
     return x0, x1
 
 
-def _draw(generator, key, stream, shape):
+def _draw(generator, key, stream, shape, apart=False):
     """Normals of `shape`: stream number `stream` of `key`."""
     half = -(-int(np.prod(shape)) // 2)
     if generator == "threefry":
         # lax.map puts the words into memory: XLA would otherwise hash once per use of a word.
-        part = -(-half // 4)
-        words = lax.map(lambda i: _threefry(jax.random.key_data(key), i * np.uint32(part) +
-                                            lax.iota(jnp.uint32, part), np.uint32(stream)), lax.iota(jnp.uint32, 4))
-        return _box_muller(jnp.stack([w.reshape(-1) for w in words]), shape)
+        part, data = -(-half // 4), jax.random.key_data(key)
+        words = lax.map(lambda i: _threefry(data, i * np.uint32(part) + lax.iota(jnp.uint32, part), stream),
+                        lax.iota(jnp.uint32, 4))
+        return _box_muller(*(w.reshape(-1) for w in words), shape, apart)
     key = jax.random.fold_in(key, stream)
     if generator == "boxmuller":
-        return _box_muller(jax.random.bits(key, (2, half)), shape)
+        return _box_muller(*jax.random.bits(key, (2, half)), shape, apart)
     return jax.random.normal(key, shape)
 
 
@@ -131,7 +137,7 @@ def _layer_law(workload, n, gram, draw):
         if gram or depth + 1 < len(workload.widths):
             kernel = 1 + h.mT @ h / width
     if gram:
-        packed = PairBlocks(m, m)
+        packed = PairBlocks(m)
         return kernel[:, packed.first, packed.second].T
     a, bias = draw(100, (n, 1, last)), draw(101, (n,))
     return (a @ h)[:, 0].T * f32(last**-0.5) + bias
@@ -142,7 +148,8 @@ def build(name, form, chunk, seed):
     """A sampler: run(n_nets) -> (nets done, sums of G2, list of block sums of G4), all sums float64."""
     workload = WORKLOADS[name]
     form, generator = form.split("/")
-    m, blocks, gram = workload.n_points, PairBlocks(workload.n_points, 8), form == "layer-gram"
+    m, gram = workload.n_points, form == "layer-gram"
+    blocks = PairBlocks(m, gram=gram)
     rounds = max(1, (8192 if workload.scalar_layer else 512) // chunk)
     forward = {"batched": _batched, "layer-direct": partial(_layer_law, gram=False),
                "layer-gram": partial(_layer_law, gram=True)}.get(form, partial(_scalar, form=form))
@@ -157,11 +164,11 @@ def build(name, form, chunk, seed):
         _, f = lax.scan(step, None, jnp.arange(rounds))
         s = jnp.moveaxis(f, 1, 0).reshape(f.shape[1], -1)
         if gram:
-            g2 = s.sum(1)
-        else:
-            g2 = (s @ s.T)[blocks.first, blocks.second]
-            s = jnp.concatenate([s[i:] * s[i] for i in range(m)])
-        return g2, [s[rows] @ s[cols].T for rows, cols in blocks.blocks]
+            return s.sum(1), [s[rows] @ s[columns].T for rows, columns in blocks.blocks]
+        right = jnp.concatenate([s[i:] * s[i] for i in range(m)])
+        left = right if blocks.one_order else jnp.concatenate([s[:i + 1] * s[i] for i in range(m)])
+        return ((s @ s.T)[blocks.first, blocks.second],
+                [left[rows] @ right[columns].T for rows, columns in blocks.blocks])
 
     key, state = _key(generator, seed), {"calls": 0}
 
@@ -186,7 +193,7 @@ def normals(form, seed):
     @jax.jit
     def call(key, number):
         key = jax.random.fold_in(key, number)
-        return lax.fori_loop(0, blocks, lambda i, _: _draw(form, jax.random.fold_in(key, i), 0, (size,)),
+        return lax.fori_loop(0, blocks, lambda i, _: _draw(form, jax.random.fold_in(key, i), 0, (size,), True),
                              jnp.zeros(size, jnp.float32))
 
     def run(n):

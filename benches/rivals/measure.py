@@ -68,13 +68,12 @@ class Rival:
             packed over sorted indices, "G2_stderr" (pairs,), "gram" (bool), "cpu_seconds" (sum over workers).
         """
         parts, seconds = pool.sample(self.library, self.workload, self.form, self.chunk, n_nets, threads=threads)
-        blocks, gram = PairBlocks(WORKLOADS[self.workload].n_points, 8), self.estimator == "gram"
+        blocks = PairBlocks(WORKLOADS[self.workload].n_points, gram=self.estimator == "gram")
         n = sum(part[0] for part in parts)
         g2 = sum(part[1] for part in parts) / n
-        sums = [sum(block) / n for block in zip(*(part[2] for part in parts))]
-        variance = np.diag(blocks.square(sums)) - g2**2
-        return {"n_nets": n, "G2": g2, "G4": blocks.quadruples(sums, gram=gram), "gram": gram,
-                "G2_stderr": np.sqrt(variance / n), "cpu_seconds": seconds}
+        g4, square = blocks.moments([sum(block) / n for block in zip(*(part[2] for part in parts))])
+        return {"n_nets": n, "G2": g2, "G4": g4, "G2_stderr": np.sqrt((square - g2**2) / n), "gram": blocks.gram,
+                "cpu_seconds": seconds}
 
 
 def _forms(workload):

@@ -82,24 +82,26 @@ def build(name, form, chunk, seed):
     workload = WORKLOADS[name]
     form, generator = form.split("/")
     draw = _GENERATORS[generator](seed)
-    blocks = PairBlocks(workload.n_points, 8)
+    m, blocks = workload.n_points, PairBlocks(workload.n_points)
     forward = {"points": _points, "vecdot": _vecdot, "matmul": _matmul}[form](workload, chunk, draw)
     batch = chunk * max(1, 512 // chunk)
-    f = np.empty((workload.n_points, batch), f32)
-    pairs = np.empty((blocks.first.size, batch), f32)
+    f = np.empty((m, batch), f32)
+    right = np.empty((blocks.first.size, batch), f32)
+    left = right if blocks.one_order else np.empty_like(right)
 
     def run(n_nets):
-        g2, g4, done = np.zeros((workload.n_points,) * 2), blocks.zeros(), 0
+        g2, g4, done = np.zeros((m, m)), blocks.zeros(), 0
         while done < n_nets:
             for start in range(0, batch, chunk):
                 forward(f[:, start:start + chunk])
             g2 += f @ f.T
-            row = 0
-            for i in range(workload.n_points):
-                np.multiply(f[i:], f[i], out=pairs[row:row + workload.n_points - i])
-                row += workload.n_points - i
-            for (rows, cols), total in zip(blocks.blocks, g4):
-                total += pairs[rows] @ pairs[cols].T
+            for i, start in enumerate(np.flatnonzero(blocks.first == blocks.second)):
+                np.multiply(f[i:], f[i], out=right[start:start + m - i])
+                if left is not right:
+                    end = (i + 1) * (i + 2) // 2
+                    np.multiply(f[:i + 1], f[i], out=left[end - i - 1:end])
+            for (rows, columns), total in zip(blocks.blocks, g4):
+                total += left[rows] @ right[columns].T
             done += batch
         return done, g2[blocks.first, blocks.second], g4
 

@@ -26,12 +26,21 @@ def build(name, form, chunk, seed):
               "baddbmm": _scalar_baddbmm if workload.scalar_layer else _baddbmm}
     gram = form == "layer-gram"
     forward = makers[form](workload, chunk, generator, *([gram] if form.startswith("layer") else []))
-    m, blocks = workload.n_points, PairBlocks(workload.n_points, 8)
+    m, blocks = workload.n_points, PairBlocks(workload.n_points, gram=gram)
     batch = chunk * max(1, 512 // chunk)
     size = blocks.first.size
     f = torch.empty(m, batch)
-    pairs = torch.empty(size, batch)
-    filled = pairs if gram else f
+    right = torch.empty(size, batch)
+    left = right if blocks.one_order else torch.empty(size, batch)
+    filled = right if gram else f
+    starts = (blocks.first == blocks.second).nonzero()[0].tolist()
+
+    def products():
+        for i, start in enumerate(starts):
+            torch.mul(f[i:], f[i], out=right[start:start + m - i])
+            if left is not right:
+                end = (i + 1) * (i + 2) // 2
+                torch.mul(f[:i + 1], f[i], out=left[end - i - 1:end])
 
     def run(n_nets):
         g2 = torch.zeros(size if gram else (m, m), dtype=torch.float64)
@@ -40,15 +49,12 @@ def build(name, form, chunk, seed):
             for start in range(0, batch, chunk):
                 forward(filled[:, start:start + chunk])
             if gram:
-                g2 += pairs.sum(1)
+                g2 += right.sum(1)
             else:
                 g2 += f @ f.T
-                row = 0
-                for i in range(m):
-                    torch.mul(f[i:], f[i], out=pairs[row:row + m - i])
-                    row += m - i
-            for (rows, cols), total in zip(blocks.blocks, g4):
-                total += pairs[rows] @ pairs[cols].T
+                products()
+            for (rows, columns), total in zip(blocks.blocks, g4):
+                total += left[rows] @ right[columns].T
             done += batch
         g2 = g2.numpy() if gram else g2.numpy()[blocks.first, blocks.second]
         return done, g2, [total.numpy() for total in g4]
@@ -150,7 +156,7 @@ def _baddbmm(workload, n, generator):
 def _layer_law(workload, n, generator, gram):
     """Pre-activations z L^T with K = L L^T, then K of the next layer from phi^T phi; output weights drawn or summed."""
     m, last = workload.n_points, workload.widths[-1]
-    packed = PairBlocks(m, m)
+    packed = PairBlocks(m)
     first, second = torch.from_numpy(packed.first), torch.from_numpy(packed.second)
     start = torch.linalg.cholesky(torch.from_numpy(kernels(workload)[0])).float().T.contiguous()
     h = [torch.empty(n, width, m) for width in workload.widths]

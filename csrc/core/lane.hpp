@@ -81,6 +81,9 @@ NNQFT_HD uint32_t sar(uint32_t a) {
     return static_cast<uint32_t>(static_cast<int32_t>(a) >> n);
 }
 
+// x with its sign flipped where the word's top bit is set.
+NNQFT_HD float flip_sign(float x, uint32_t k) { return as_float(bits(x) ^ (k & 0x80000000u)); }
+
 // The word read as a signed integer, rounded to the nearest float.
 NNQFT_HD float to_float(uint32_t a) { return static_cast<float>(static_cast<int32_t>(a)); }
 

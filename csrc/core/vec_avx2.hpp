@@ -88,6 +88,7 @@ NNQFT_HD VU select(VMask m, VU x, VU y) {
 
 NNQFT_HD VU bits(VF x) { return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
 NNQFT_HD VF as_float(VU x) { return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)}; }
+NNQFT_HD VF flip_sign(VF x, VU k) { return as_float(bits(x) ^ (k & VU(0x80000000u))); }
 NNQFT_HD VF to_float(VU x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 template <int n>
 NNQFT_HD VU shl(VU x) {

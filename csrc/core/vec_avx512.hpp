@@ -76,6 +76,9 @@ NNQFT_HD VU select(VMask m, VU a, VU b) { return _mm512_mask_blend_epi32(m.v, b.
 
 NNQFT_HD VU bits(VF a) { return _mm512_castps_si512(a.v); }
 NNQFT_HD VF as_float(VU a) { return _mm512_castsi512_ps(a.v); }
+NNQFT_HD VF flip_sign(VF a, VU k) {  // a ^ (k & sign)
+    return as_float(_mm512_ternarylogic_epi32(bits(a).v, k.v, _mm512_set1_epi32(static_cast<int>(0x80000000u)), 0x78));
+}
 NNQFT_HD VF to_float(VU a) { return _mm512_cvtepi32_ps(a.v); }
 template <int n>
 NNQFT_HD VU shl(VU a) {

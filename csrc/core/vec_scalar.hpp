@@ -73,6 +73,7 @@ template <class T> NNQFT_LOOP Lanes<T> select(VMask m, Lanes<T> a, Lanes<T> b) {
 NNQFT_LOOP Lanes<uint32_t> bits(Lanes<float> a) { NNQFT_LANEWISE(Lanes<uint32_t>, bits(a.v[l])); }
 NNQFT_LOOP Lanes<float> as_float(Lanes<uint32_t> a) { NNQFT_LANEWISE(Lanes<float>, as_float(a.v[l])); }
 NNQFT_LOOP Lanes<float> to_float(Lanes<uint32_t> a) { NNQFT_LANEWISE(Lanes<float>, to_float(a.v[l])); }
+NNQFT_LOOP Lanes<float> flip_sign(Lanes<float> a, Lanes<uint32_t> k) { NNQFT_LANEWISE(Lanes<float>, flip_sign(a.v[l], k.v[l])); }
 template <int n> NNQFT_LOOP Lanes<uint32_t> shl(Lanes<uint32_t> a) { NNQFT_LANEWISE(Lanes<uint32_t>, a.v[l] << n); }
 template <int n> NNQFT_LOOP Lanes<uint32_t> shr(Lanes<uint32_t> a) { NNQFT_LANEWISE(Lanes<uint32_t>, a.v[l] >> n); }
 template <int n> NNQFT_LOOP Lanes<uint32_t> sar(Lanes<uint32_t> a) { NNQFT_LANEWISE(Lanes<uint32_t>, sar<n>(a.v[l])); }

@@ -93,14 +93,13 @@ static void draw_ball(const Stream<F>& s, const TensorLaw& law, uint32_t tensor,
             continue;
         }
         VF c, sn;
-        cos_sin_turn(w[1][n], c, sn);
-        const VF log_u = log_uniform<VF>(w[0][n]);
+        circle_point(w[1][n], c, sn);
+        const VF exponent = minus_two_log<VF>(w[0][n]) * VF(d == 2 ? -0.25f : -1.0f / 6.0f);  // log(u) / d
+        const VF r = radius * activate<Activation::exp>(exponent, ActivationParams<float>{});
         if (d == 2) {
-            const VF r = radius * activate<Activation::exp>(VF(0.5f) * log_u, ActivationParams<float>{});
             widen_draw(r * c, out[n]);
             widen_draw(r * sn, out[4 + n]);
         } else {
-            const VF r = radius * activate<Activation::exp>(VF(1.0f / 3.0f) * log_u, ActivationParams<float>{});
             const VF z = uniform_symmetric(w[2][n], VF(1.0f));
             const VF flat = r * root(madd(-z, z, VF(1.0f)));
             widen_draw(flat * c, out[n]);

@@ -17,8 +17,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import factorial
 
-from .errors import ArgumentError
 from ._pair_quadrature import pair_quadrature
+from .errors import ArgumentError
 
 __all__ = ["ACTIVATIONS", "dual", "dual_derivative"]
 

@@ -21,12 +21,13 @@ from ._duals import dual
 from ._exact_cones import cone_moments
 from ._exact_grid import ACTIVATION_FUNCTIONS, hermite_moments, span, trapezoid_moments
 from ._kernels import check_law, check_points
-from ._packed import packed_index, packed_rank, packed_size
+from ._packed import packed_index, packed_number, packed_rank, packed_size
 from .errors import ArgumentError
 
 __all__ = ["Moments", "exact_moments", "joint_cumulant", "neuron_moments"]
 
 ORDERS = (2, 4, 6, 8)
+_CHUNK = 1 << 15  # entries at a time: 127 blocks of 8 legs make 33 MB
 NORMAL_MOMENTS = (1.0, 3.0, 15.0, 105.0)  # E v^2, E v^4, ... of a unit normal
 
 Moments = namedtuple("Moments", ["full", "connected"])
@@ -119,14 +120,17 @@ def exact_moments(net, x, orders):
     fields = len(check_points(net, x)) * dim_out
     weight_moments = _weight_moments(net, orders[-1])
     index = {n: packed_index(fields, n) for n in range(2, orders[-1] + 1, 2)}
-    neuron = {n: _field_moments(neuron_moments(net, x, n), index[n], len(x), dim_out, weight_moments) for n in index}
+    neuron = {n: _field_moments(neuron_moments(net, x, n), tuples, len(x), dim_out, weight_moments)
+              for n, tuples in index.items()}
 
-    connected = {}
-    for n in index:
-        connected[n] = net.sigma_w**n * float(width) ** (1 - n / 2) * joint_cumulant(neuron, index[n], fields)
-        one_output = (index[n] % dim_out == index[n][:, :1] % dim_out).all(axis=1)
-        connected[n] += _bias_cumulant(net, n) * one_output
-    return {n: Moments(_sum_over_partitions(connected, index[n], fields, lambda blocks: 1), connected[n]) for n in orders}
+    connected, full = {}, {}
+    with np.errstate(over="ignore", invalid="ignore"):
+        for n, tuples in index.items():
+            connected[n] = net.sigma_w**n * float(width) ** (1 - n / 2) * joint_cumulant(neuron, tuples, fields)
+            one_output = (tuples % dim_out == tuples[:, :1] % dim_out).all(axis=1)
+            connected[n] += _bias_cumulant(net, n) * one_output
+            full[n] = _sum_over_partitions(connected, tuples, fields, lambda blocks: 1)
+    return {n: Moments(_finite(full[n], n), _finite(connected[n], n)) for n in orders}
 
 
 def joint_cumulant(moments, index, m):
@@ -140,11 +144,17 @@ def joint_cumulant(moments, index, m):
 def _sum_over_partitions(parts, index, m, coefficient):
     """sum over partitions of the n positions into even blocks of coefficient(number of blocks) prod parts[block]."""
     n = index.shape[1]
-    value = {}
-    for size in range(2, n + 1, 2):
-        for block in combinations(range(n), size):
-            value[block] = parts[size][packed_rank(index[:, block], m)]
-    return sum(coefficient(len(blocks)) * np.prod([value[b] for b in blocks], axis=0) for blocks in _even_partitions(tuple(range(n))))
+    numbers = {size: packed_number(packed_index(m, size), m) for size in range(2, n + 1, 2)}
+    partitions = _even_partitions(tuple(range(n)))
+    out = np.empty(len(index))
+    for start in range(0, len(index), _CHUNK):
+        part, value = index[start:start + _CHUNK], {}
+        for size in numbers:
+            for block in combinations(range(n), size):
+                value[block] = parts[size][np.searchsorted(numbers[size], packed_number(part[:, block], m))]
+        out[start:start + _CHUNK] = sum(coefficient(len(blocks)) * np.prod([value[b] for b in blocks], axis=0)
+                                        for blocks in partitions)
+    return out
 
 
 def _even_partitions(legs):
@@ -192,23 +202,24 @@ def _bias_cumulant(net, n):
 def _moments(activation, params, rows, order, method):
     """Packed moments for pre-activations z = rows.g. Each route says in an ArgumentError why it cannot go on."""
     a = span(rows)
-    index = packed_index(len(a), order)
+    index = lambda: packed_index(len(a), order)  # noqa: E731
     slope = params[0] if activation == "leaky_relu" else 0.0
     coefficients = (0.0, 1.0) if activation == "identity" else params
     routes = {
-        "kernel": lambda: _kernel_route(activation, params, a, index),
-        "closed": lambda: _CLOSED[activation](a, index),
+        "kernel": lambda: _kernel_route(activation, params, rows, index()),
+        "closed": lambda: _CLOSED[activation](rows, index()),
         "cones": lambda: _by_support(lambda b, share: cone_moments(b, order, slope, share=share), a, order),
         "hermite": lambda: _by_support(lambda b, share: hermite_moments(coefficients, b, order, share=share), a, order),
         "grid": lambda: _by_support(lambda b, share: trapezoid_moments(activation, b, order, share=share), a, order),
-        "orthant": lambda: closed.orthant(a, index),
+        "orthant": lambda: closed.orthant(rows, index()),
     }
     names = _route_names(activation, order, a.shape[1])
     _check_method(method, names, activation)
     reasons = []
     for name in names if method == "auto" else (method,):
         try:
-            return routes[name]()
+            with np.errstate(over="ignore", invalid="ignore"):
+                return _finite(routes[name](), order)
         except ArgumentError as error:
             reasons.append(f"{name}: {error}")
     raise ArgumentError(f"no exact route to order {order} of {activation} at these {len(a)} points (rank {a.shape[1]}): "
@@ -255,6 +266,12 @@ def _by_support(route, a, order):
         return route(a, 1)
 
 
+def _finite(values, order):
+    if not np.isfinite(values).all():
+        raise ArgumentError(f"a moment of order {order} overflows float64: use smaller sigma_w, sigma_b or inputs")
+    return values
+
+
 def _check_order(order):
     if isinstance(order, (bool, np.bool_)) or order not in ORDERS:
         raise ArgumentError(f"order {order!r} is not one of {ORDERS}: odd correlators vanish, higher ones are not implemented")
@@ -263,4 +280,5 @@ def _check_order(order):
 
 def _check_method(method, names, subject):
     if method != "auto" and method not in names:
-        raise ArgumentError(f'method {method!r} does not exist for {subject} at this order; use "auto" or one of {", ".join(names)}')
+        raise ArgumentError(f"method {method!r} does not exist for {subject} at this order; "
+                            f'use "auto" or one of {", ".join(names)}')

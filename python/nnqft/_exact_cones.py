@@ -41,7 +41,7 @@ def cone_moments(a, order, slope=0.0, *, share=1):
     active = (heights > 0).any(axis=1)
     groups = active if slope == 0.0 and dim > 2 else np.ones_like(active)  # with few nodes, grouping costs more than it saves
     nodes = (orders[active.any(axis=1)].astype(float) ** (dim - 1)).sum()
-    check_nodes(nodes, m, order, share * (1 if slope else 4), f"cutting {dim} dimensions into {len(orders)} cones")
+    check_nodes(nodes, m, order, share, f"cutting {dim} dimensions into {len(orders)} cones")
     out = np.zeros(packed_size(m, order))
     for pattern in np.unique(groups, axis=0):  # forms that vanish on a cone stay out of its products
         forms = np.flatnonzero(pattern)
@@ -76,7 +76,7 @@ def _cones(unit):
             up, down = h[cut].argmax(axis=1), h[cut].argmin(axis=1)
             vertices, heights = _bisect(vertices, heights, cut, up, down, -h[cut, down], h[cut, up], form)
             if len(vertices) > _MAX_CONES:
-                raise ArgumentError(f"{len(unit)} points in {dim} dimensions make more than {_MAX_CONES} cones: use fewer points")
+                raise ArgumentError(f"{len(unit)} points in {dim} dimensions make more than {_MAX_CONES} cones")
     return vertices, heights
 
 
@@ -123,7 +123,7 @@ def _orders(vertices, order):
     if dim == 1:
         return np.ones(len(vertices), dtype=int)
     cosine = np.einsum("skd,sld->skl", vertices, vertices).min(axis=(1, 2))
-    rate = -np.log(np.tan(np.arccos(np.clip(cosine, -1, 1)) / 4))
+    rate = -np.log(np.tan(np.arccos(np.minimum(cosine, 0.999)) / 4))
     return np.ceil((29 + order) / (2 * rate)).astype(int) + 2
 
 

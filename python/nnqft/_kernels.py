@@ -96,20 +96,26 @@ def check_law(net):
                                 f"{net.activation} with {len(net.widths)} hidden layers came")
     elif amplitude is not None or ball is not None:
         raise ArgumentError("amplitude and momentum describe a cos-net: they need phase=True")
-    _check_weight_laws(net, must_be_normal=(["input"] if ball is None else []) + ([] if phase or net.sigma_b == 0 else ["bias"]))
+    must_be_normal = (["input"] if ball is None else []) + ([] if phase or net.sigma_b == 0 else ["bias"])
+    _check_weight_laws(net, must_be_normal)
     return params
 
 
 def _check_weight_laws(net, must_be_normal):
     """Sums over finitely many inputs need normal weights; sums over infinitely many neurons only a variance."""
     laws = getattr(net, "laws", None)
-    for name in must_be_normal if laws is not None else ():
-        if getattr(laws, name).kind != "normal":
-            raise ArgumentError(f"{name} weights of law {getattr(laws, name)!r} have no closed-form averages, normal ones have: "
+    if laws is None:
+        return
+    for name in must_be_normal:
+        law = getattr(laws, name)
+        if law.kind != "normal":
+            raise ArgumentError(f"{name} weights of law {law!r} have no closed-form averages, normal ones have: "
                                 "measure with nnqft.ensemble.correlators")
-    for name in ["output", "output_bias"] + (["hidden"] if len(net.widths) > 1 else []) if laws is not None else ():
-        if not (name == "output_bias" and net.sigma_b == 0) and not np.isfinite(getattr(laws, name).moments(2)[0]):
-            raise ArgumentError(f"{name} weights of law {getattr(laws, name)!r} have no variance, so there is no two-point function")
+    must_have_variance = ["output"] + (["hidden"] if len(net.widths) > 1 else []) + (["output_bias"] if net.sigma_b > 0 else [])
+    for name in must_have_variance:
+        law = getattr(laws, name)
+        if not np.isfinite(law.moments(2)[0]):
+            raise ArgumentError(f"{name} weights of law {law!r} have no variance, so there is no two-point function")
 
 
 def check_points(net, x, name="x"):

@@ -2,11 +2,13 @@
 
 Convolution (filter of k taps, c channels, weights of variance sigma_w^2 / (k c), p and q pixels):
 
-    K_pq^0 = sigma_b^2 + sigma_w^2 / k sum_tap x_{p+tap}.y_{q+tap} / c      K^{l+1} the same with E[phi(u) phi(v)]_{p+tap, q+tap}
-    flatten: sigma_b^2 + sigma_w^2 mean_p E[phi phi]_pp                     mean: sigma_b^2 + sigma_w^2 mean_pq E[phi phi]_pq
+    K^0_pq     = sigma_b^2 + (sigma_w^2 / k) sum_tap x_{p+tap}.y_{q+tap} / c
+    K^{l+1}_pq = sigma_b^2 + (sigma_w^2 / k) sum_tap E[phi(u) phi(v)]_{p+tap, q+tap},   (u, v) ~ N(0, K^l)
+    output     = sigma_b^2 + sigma_w^2 mean_p E[phi phi]_pp ("flatten")  or  mean_pq E[phi phi]_pq ("mean")
 
-Novak et al., arXiv:1810.05148, section 3. Residual, h^{l+1} = h^l + dense(phi(h^l)): K^{l+1} = K^l + sigma_b^2 + sigma_w^2 E[phi phi]
-(He et al. 2016; Yang and Schoenholz, arXiv:1712.08969).
+Novak et al., arXiv:1810.05148, section 3. Residual, h^{l+1} = h^l + dense(phi(h^l)):
+
+    K^{l+1} = K^l + sigma_b^2 + sigma_w^2 E[phi phi]            Yang and Schoenholz, arXiv:1712.08969
 """
 
 from itertools import product
@@ -163,7 +165,8 @@ def _checked_images(x, depth, filter_size, activation, activation_params, sigma_
         raise ArgumentError("x must be finite; it holds NaN or infinity")
     if isinstance(filter_size, bool) or not isinstance(filter_size, (int, np.integer)) or filter_size % 2 == 0 or not (
             1 <= filter_size <= min(x.shape[1:-1])):
-        raise ArgumentError(f"filter_size must be odd and at most the image's size {min(x.shape[1:-1])}; {filter_size!r} came")
+        raise ArgumentError(f"filter_size must be odd and at most the image's size {min(x.shape[1:-1])}; "
+                            f"{filter_size!r} came")
     law = SimpleNamespace(widths=(1,) * depth, activation=activation, activation_params=activation_params,
                           sigma_w=sigma_w, sigma_b=sigma_b)
     return x.astype(np.float64), check_law(law)

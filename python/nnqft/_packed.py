@@ -13,10 +13,9 @@ import numpy as np
 
 from .errors import ArgumentError
 
-__all__ = ["PackedMoments", "check_nodes", "packed_index", "packed_rank", "packed_size"]
+__all__ = ["PackedMoments", "check_nodes", "packed_index", "packed_number", "packed_rank", "packed_size"]
 
 _MAX_BYTES = 200_000_000
-_MAX_SIZE = _MAX_BYTES // 40  # a result is held about five times while it is put in order
 _MAX_SECONDS = 60.0
 _BLOCK = 1 << 17  # doubles in F_k at a time: 1 MB stays in cache
 _LEAST_NODES = 256  # nodes at a time at least: the inner dimension of the matrix products
@@ -24,10 +23,10 @@ _LEAST_NODES = 256  # nodes at a time at least: the inner dimension of the matri
 
 def packed_size(m, n):
     """Number of sorted multi-indices, checked against memory."""
-    size = comb(m + n - 1, n)
-    if size > _MAX_SIZE:
-        raise ArgumentError(f"order {n} over {m} values has {size} independent entries; at most {_MAX_SIZE} fit "
-                            "the memory set aside for exact moments: use fewer points")
+    size, most = comb(m + n - 1, n), _MAX_BYTES // (8 * (n + 4))  # the indices, and four arrays of values
+    if size > most:
+        raise ArgumentError(f"order {n} over {m} values has {size} independent entries; at most {most} fit the 200 MB "
+                            "set aside for exact moments: use fewer points")
     return size
 
 
@@ -38,11 +37,15 @@ def packed_index(m, n):
     return np.fromiter(flat, np.int64, size * n).reshape(size, n)
 
 
-def packed_rank(index, m):
-    """Positions of sorted multi-indices (rows of `index`) in packed order: their base-m numbers are sorted."""
+def packed_number(index, m):
+    """Base-m numbers of multi-indices (rows), ascending in packed order."""
     n = index.shape[-1]
-    place = np.int64(m) ** np.arange(n - 1, -1, -1, dtype=np.int64)
-    return np.searchsorted(packed_index(m, n) @ place, index @ place)
+    return index @ np.int64(m) ** np.arange(n - 1, -1, -1, dtype=np.int64)
+
+
+def packed_rank(index, m):
+    """Positions of sorted multi-indices (rows of `index`) in packed order."""
+    return np.searchsorted(packed_number(packed_index(m, index.shape[-1]), m), packed_number(index, m))
 
 
 def check_nodes(nodes, m, order, share, rule):
@@ -88,12 +91,10 @@ class PackedMoments:
     def result(self):
         """Packed array of the sums."""
         self._flush()
-        out = np.empty(packed_size(self.m, self.order))
-        left = [np.repeat(self._index[rows], block.shape[1], axis=0) for rows, block in zip(self._ends, self._blocks)]
-        right = [np.tile(self._index[first:], (len(rows), 1)) for rows, first in zip(self._ends, self._starts)]
-        position = packed_rank(np.hstack([np.concatenate(left), np.concatenate(right)]), self.m)
-        out[position] = np.concatenate([block.ravel() for block in self._blocks])
-        return out
+        number = packed_number(self._index, self.m)
+        numbers = [np.add.outer(number[rows] * self.m**self.half, number[first:]).ravel()
+                   for rows, first in zip(self._ends, self._starts)]
+        return np.concatenate([block.ravel() for block in self._blocks])[np.argsort(np.concatenate(numbers))]
 
     def _features(self, h):
         """Packed products of `half` factors, by prepending a first factor to the products that start at it or later."""

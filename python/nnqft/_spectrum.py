@@ -3,7 +3,8 @@
     E[A(|w|)^n exp(i w.r)] = int p(k) A(k)^n C_d(k |r|) dk,   C_d(t) = 0F1(d/2; -t^2/4):  cos t, J_0(t), sin(t)/t
 
 for d = 1, 2, 3; p is the law of k = |w|: "normal" (w ~ N(0, sigma_w^2/d)) or ("ball", Lambda), w uniform in the ball.
-A(k)^2 ~ 1/(k^2 + m^2) makes the free massive scalar below Lambda (Halverson, arXiv:2112.04527).
+A(k)^2 ~ 1/(k^2 + m^2) makes the free massive scalar below Lambda (Halverson, arXiv:2112.04527). A function A that is
+not smooth, an interpolated table for one, names the places in its attribute `kinks`.
 """
 
 from math import lgamma, log
@@ -11,8 +12,8 @@ from math import lgamma, log
 import numpy as np
 from scipy.special import hyp0f1, j0
 
-from .errors import ArgumentError
 from ._pair_quadrature import gauss_legendre, panels
+from .errors import ArgumentError
 
 __all__ = ["amplitude_and_momentum", "spectral_average"]
 
@@ -50,8 +51,8 @@ def spectral_average(net, power, distance):
     coarse, _ = _average(net.dim_in, amplitude, ball, width, power, r, 16)
     fine, size = _average(net.dim_in, amplitude, ball, width, power, r, 24)
     if not (np.isfinite(fine).all() and (np.abs(fine - coarse) <= _SLACK * size).all()):
-        raise ArgumentError(f"E[A(|w|)^{power} cos(w.r)] does not converge: A(|w|) must be smooth for |w| > 0 and "
-                            f"A^{power} integrable at |w| = 0 in dimension {net.dim_in}")
+        raise ArgumentError(f"E[A(|w|)^{power} cos(w.r)] does not converge: A(|w|) must be smooth for |w| > 0 "
+                            f"but at its .kinks, and A^{power} integrable at |w| = 0 in dimension {net.dim_in}")
     return fine[inverse].reshape(distance.shape)
 
 
@@ -64,7 +65,9 @@ def _average(dim, amplitude, ball, width, power, r, order):
         raise ArgumentError(f"|x - y| |w| up to {r[-1] * reach:.3g} needs more than {_MAX_NODES} momenta: use closer points")
     uniform = np.linspace(0.0, reach, int(np.ceil(reach / step)) + 1)
     graded = panels(np.zeros(1), np.array([2.0**-60]), 1.0)
-    k, weight = gauss_legendre(np.unique(np.concatenate([uniform, reach * graded[graded > 0]])), order)
+    kinks = np.asarray(getattr(amplitude, "kinks", ()), dtype=np.float64)
+    edges = np.concatenate([uniform, reach * graded[graded > 0], kinks[(kinks > 0) & (kinks < reach)]])
+    k, weight = gauss_legendre(np.unique(edges), order)
     if ball is not None:
         weight = weight * dim * k ** (dim - 1) / reach**dim
     else:

@@ -38,8 +38,8 @@ void laws(const uint32_t* k0, const uint32_t* k1, float sigma, float nu, float* 
     const VU a = VU::load(k0), b = VU::load(k1);
     const VF s(sigma);
     VF x[n_laws];
-    x[log_u] = nnqft::log_uniform<VF>(a);
-    nnqft::cos_sin_turn(b, x[cosine], x[sine]);
+    x[log_u] = nnqft::minus_two_log<VF>(a);
+    nnqft::circle_point(b, x[cosine], x[sine]);
     nnqft::normal_pair(a, b, s, x[normal_0], x[normal_1]);
     x[uniform] = nnqft::uniform_symmetric(a, s);
     x[sign] = nnqft::random_sign(a, s);

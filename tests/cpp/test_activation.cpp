@@ -23,7 +23,9 @@ bool sweep_all = false;
 constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr int kChunk = 4096;
 
-// Worst errors over all floats: of phi in ulp; of phi' and phi'' in 2^-24 of the sum of their terms' magnitudes.
+// Bounds on the errors: of phi in ulp; of phi' and phi'' in 2^-24 of the sum of their terms' magnitudes. The worst
+// values of phi found are erf 2.85, tanh 3.33, sigmoid 2.40, softplus 1.88, swish 3.34, gelu 3.57, sin 1.83, cos 2.07,
+// exp 0.89.
 struct Kind {
     Activation kind;
     const char* name;
@@ -32,15 +34,15 @@ struct Kind {
 const std::vector<Kind> kKinds = {
     {Activation::relu, "relu", 0, 0, 0},
     {Activation::leaky_relu, "leaky_relu", 0.5, 0, 0},
-    {Activation::erf, "erf", 2.9, 2.5, 4},
-    {Activation::tanh, "tanh", 3.1, 5, 8},
-    {Activation::sigmoid, "sigmoid", 2.5, 4, 6},
-    {Activation::softplus, "softplus", 2, 3, 4},
-    {Activation::swish, "swish", 3.2, 4, 5},
-    {Activation::gelu, "gelu", 3.9, 4, 4},
-    {Activation::sin, "sin", 2.5, 2.5, 2.5},
-    {Activation::cos, "cos", 2.5, 2.5, 2.5},
-    {Activation::exp, "exp", 1, 1, 1},
+    {Activation::erf, "erf", 2.9, 2.6, 3.3},
+    {Activation::tanh, "tanh", 3.4, 5.2, 6.2},
+    {Activation::sigmoid, "sigmoid", 2.5, 5.2, 6.5},
+    {Activation::softplus, "softplus", 2, 3.1, 5.2},
+    {Activation::swish, "swish", 3.4, 4.4, 4.8},
+    {Activation::gelu, "gelu", 3.7, 4.6, 3.5},
+    {Activation::sin, "sin", 2, 2.5, 2.4},
+    {Activation::cos, "cos", 2.1, 2.4, 2.5},
+    {Activation::exp, "exp", 0.9, 1.3, 1.3},
     {Activation::identity, "identity", 0, 0, 0},
 };
 
@@ -209,8 +211,9 @@ TEST(float64_derivatives_are_slopes_of_the_values) {
 }
 
 TEST(float64_lanes_repeat_the_scalar_values) {
+    const volatile double first = -4.0;  // or the compiler would fold some of the calls, with its own rounding
     nnqft::Lanes<double> x, y, dy, d2y;
-    for (int l = 0; l < 16; ++l) x.v[l] = -4.0 + 0.53 * l;
+    for (int l = 0; l < 16; ++l) x.v[l] = first + 0.53 * l;
     nnqft::activate_derivatives<Activation::gelu>(x, kLeaky, y, dy, d2y);
     for (int l = 0; l < 16; ++l) {
         double a, b, c;
@@ -351,7 +354,7 @@ TEST(saturating_functions_never_leave_their_range) {
         }
     });
     CHECK(value(Activation::erf, 3.925f) == 1 && value(Activation::erf, 3e38f) == 1 && value(Activation::tanh, -9.02f) == -1);
-    CHECK(value(Activation::exp, 88.722839f) < kInfinity && value(Activation::exp, 88.722847f) == kInfinity);
+    CHECK(value(Activation::exp, 88.72283f) < kInfinity && value(Activation::exp, 88.72284f) == kInfinity);
     CHECK(value(Activation::exp, -103.97f) == 0x1p-149f && value(Activation::exp, -103.98f) == 0);
 }
 
@@ -388,8 +391,8 @@ TEST(sin_and_cos_are_accurate_next_to_their_zeros) {
     units().back()->values(Activation::cos, points.data(), static_cast<int>(points.size()), c.data());
     for (size_t i = 0; i < points.size(); ++i) {
         const double want_s = std::sin(static_cast<double>(points[i])), want_c = std::cos(static_cast<double>(points[i]));
-        CHECK_NEAR(s[i], want_s, 2.5 * unit_in_last_place(want_s));
-        CHECK_NEAR(c[i], want_c, 2.5 * unit_in_last_place(want_c));
+        CHECK_NEAR(s[i], want_s, 2.0 * unit_in_last_place(want_s));
+        CHECK_NEAR(c[i], want_c, 2.1 * unit_in_last_place(want_c));
     }
     CHECK(std::fabs(c[0]) < 2e-9);
 }

@@ -94,8 +94,8 @@ TEST(every_law_has_the_same_bits_on_every_instruction_set) {
         for (int l = 0; l < 16; ++l) {
             k0[l] = trial % 3 ? word() : word() >> (word() & 31);
             k1[l] = word();
-            want[log_u][l] = nnqft::log_uniform<float>(k0[l]);
-            nnqft::cos_sin_turn(k1[l], want[cosine][l], want[sine][l]);
+            want[log_u][l] = nnqft::minus_two_log<float>(k0[l]);
+            nnqft::circle_point(k1[l], want[cosine][l], want[sine][l]);
             nnqft::normal_pair(k0[l], k1[l], sigma, want[normal_0][l], want[normal_1][l]);
             want[uniform][l] = nnqft::uniform_symmetric(k0[l], sigma);
             want[sign][l] = nnqft::random_sign(k0[l], sigma);
@@ -125,7 +125,7 @@ TEST(draws_keep_their_bits_for_ever) {
         add(nnqft::random_sign(k0, 0.37f));
         add(nnqft::student_t(k0, k1, 3.5f, 0.37f));
     }
-    CHECK(hash == 0x0375005f031692c8u);
+    CHECK(hash == 0x3d272065bd696b78u);
 }
 
 // Three families of a, b, c, where one rounding and two would differ:
@@ -163,24 +163,23 @@ TEST(emulated_madd_rounds_once_like_the_hardware) {
 
 TEST(logarithm_of_a_uniform_word_is_accurate_to_two_ulp) {
     double worst = 0.0;
-    for_words([&](uint32_t k) { worst = std::max(worst, ulps(nnqft::log_uniform<float>(k), std::log((k + 0.5) * 0x1p-32))); });
-    std::printf("log_uniform: %.3f ulp\n", worst);
-    CHECK(worst < 1.65);
+    for_words([&](uint32_t k) { worst = std::max(worst, ulps(nnqft::minus_two_log<float>(k), -2.0 * std::log((k + 0.5) * 0x1p-32))); });
+    std::printf("minus_two_log: %.3f ulp\n", worst);
+    CHECK(worst < 2.3);
 }
 
-TEST(cosine_and_sine_of_a_turn_are_accurate_to_three_ulp) {
+TEST(points_on_the_circle_are_accurate_to_three_ulp) {
     double worst = 0.0, norm = 0.0;
     for_words([&](uint32_t k) {
         float c, s;
-        nnqft::cos_sin_turn(k, c, s);
-        // The reference reduces exactly as well: a multiple of a quarter turn, and a rest of at most an eighth.
-        const uint32_t quadrant = (k + 0x20000000u) >> 30;
-        const double rest = static_cast<int32_t>(k - (quadrant << 30)) * (2.0 * M_PI * 0x1p-32);
-        const double sines[4] = {std::sin(rest), std::cos(rest), -std::sin(rest), -std::cos(rest)};
-        worst = std::max({worst, ulps(s, sines[quadrant]), ulps(c, sines[(quadrant + 1) & 3])});
+        nnqft::circle_point(k, c, s);
+        const double angle = ((k & 0x1fffffffu) + 0.5) * (M_PI / 4 * 0x1p-29);
+        const bool swap = (k >> 29) & 1u;
+        const double sine = swap ? std::cos(angle) : std::sin(angle), cosine = swap ? std::sin(angle) : std::cos(angle);
+        worst = std::max({worst, ulps(s, k >> 31 ? -sine : sine), ulps(c, (k >> 30) & 1u ? -cosine : cosine)});
         norm = std::max(norm, std::fabs(static_cast<double>(c) * c + static_cast<double>(s) * s - 1.0));
     });
-    std::printf("cos_sin_turn: %.3f ulp, |c^2 + s^2 - 1| <= %.3g\n", worst, norm);
+    std::printf("circle_point: %.3f ulp, |c^2 + s^2 - 1| <= %.3g\n", worst, norm);
     CHECK(worst < 2.75);
     CHECK(norm < 4 * 0x1p-24);
 }

@@ -107,9 +107,9 @@ TEST(largest_normal_is_the_documented_bound) {
     float z0, z1;
     nnqft::normal_pair(0u, 0u, 1.0f, z0, z1);
     CHECK_NEAR(z0, std::sqrt(-2.0 * std::log(0x1p-33)), 1e-6);
-    CHECK(z1 == 0.0f);
-    nnqft::normal_pair(0xffffffffu, 0x40000000u, 1.0f, z0, z1);  // the smallest radius; a quarter turn
-    CHECK(z0 == 0.0f || std::fabs(z0) < 1e-12f);
+    CHECK(z1 > 0.0f && z1 < 1e-8f);
+    nnqft::normal_pair(0xffffffffu, 0x20000000u, 1.0f, z0, z1);  // the smallest radius; a quarter turn, less half a step
+    CHECK(z0 > 0.0f && z0 < 1e-13f);
     CHECK_NEAR(z1, std::sqrt(-2.0 * std::log1p(-0x1p-33)), 1e-11);
 }
 
@@ -183,7 +183,7 @@ TEST(student_t_of_few_degrees_of_freedom_is_accurate_far_into_the_tail) {
         for (int i = 0; i < 40000; ++i) {
             const uint32_t k0 = word() >> (i & 31), k1 = word() & 0x7fffffffu;
             float c, s;
-            nnqft::cos_sin_turn(k1, c, s);
+            nnqft::circle_point(k1, c, s);
             const long double y = -2.0L * logl((k0 + 0.5L) * 0x1p-32L) / nu;
             const long double want = sqrtl(nu * expm1l(y)) * c * (nu > 2 ? sqrtl(1.0L - 2.0L / nu) : 1.0L);
             const float got = nnqft::student_t(k0, k1, nu, 1.0f);

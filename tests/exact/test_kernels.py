@@ -5,11 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.special import erf, expit, gamma, jv, ndtr
-
 from nnqft import _kernels as kernels
 from nnqft._kernels_extra import conv_nngp, residual_nngp
 from nnqft.errors import ArgumentError, ShapeError
+from scipy.special import erf, expit, gamma, jv, ndtr
 
 EPS = np.finfo(float).eps
 FUNCTIONS = {
@@ -33,8 +32,8 @@ WIDE = [(1e4, 1e4, 0.9999999), (1e4, 1e4, -1.0), (1e4, 1.0, -0.9)]  # overflow o
 
 
 def law(**changes):
-    given = dict(dim_in=1, widths=(10,), dim_out=1, activation="erf", activation_params=(), sigma_w=1.0, sigma_b=1.0,
-                 phase=False, amplitude=None, momentum="normal")
+    given = {"dim_in": 1, "widths": (10,), "dim_out": 1, "activation": "erf", "activation_params": (), "sigma_w": 1.0,
+             "sigma_b": 1.0, "phase": False, "amplitude": None, "momentum": "normal"}
     return SimpleNamespace(**(given | changes))
 
 
@@ -78,11 +77,9 @@ def test_derivative_average_is_the_slope_of_the_average_in_the_covariance(name):
 def test_relu_average_keeps_its_digits_when_the_forms_are_nearly_opposite():
     """E relu(u) relu(v) -> (pi - theta)^3 / 6 pi, far below the terms of the usual formula."""
     angle = 1e-3
-    expected = (np.sin(angle) - angle * np.cos(angle)) / (2 * np.pi)  # exact to 1e-10 here: leading term angle^3 / 3
     series = angle**3 / 3 * (1 - angle**2 / 10) / (2 * np.pi)
     got = kernels.dual("relu", (), 1.0, -np.cos(angle), 1.0)
-    assert abs(expected / series - 1) < 1e-6
-    np.testing.assert_allclose(got, series, rtol=1e-9)  # 1 - cos^2 loses eps / angle^2 = 2e-10
+    np.testing.assert_allclose(got, series, rtol=8 * EPS / angle**2)  # the input's rounding of 1 - rho^2 = angle^2
 
 
 def test_correlations_beyond_one_are_clamped():
@@ -104,7 +101,8 @@ def test_averages_broadcast_and_take_empty_arrays():
     assert kernels.dual("erf", (), k[:, None], 0.1, k).shape == (2, 2)
     assert kernels.dual("tanh", (), np.empty((0, 3)), 0.1, 1.0).shape == (0, 3)
     assert kernels.dual(np.tanh, (), np.empty(0), 0.1, 1.0).shape == (0,)
-    np.testing.assert_allclose(kernels.dual(np.tanh, (), k[:, None], 0.1, k), kernels.dual("tanh", (), k[:, None], 0.1, k), rtol=1e-13)
+    closed, quadrature = (kernels.dual(phi, (), k[:, None], 0.1, k) for phi in ("tanh", np.tanh))
+    np.testing.assert_allclose(closed, quadrature, rtol=1e-13)
 
 
 def test_a_function_with_kinks_away_from_zero_is_exact_once_they_are_named():
@@ -116,12 +114,8 @@ def test_a_function_with_kinks_away_from_zero_is_exact_once_they_are_named():
         a = 1 / s
         expected = s * s * (2 * ndtr(a) - 1) - 2 * s * np.exp(-a * a / 2) / np.sqrt(2 * np.pi) + 2 * ndtr(-a)
         np.testing.assert_allclose(kernels.dual(hard_tanh, (-1.0, 1.0), s * s, s * s, s * s), expected, rtol=1e-12)
-    # off the diagonal: clip(z) is a difference of two ramps; compare with a brute-force mixture over z1.
-    z, w = np.polynomial.legendre.leggauss(400)
-    z, w = 10 * z, 10 * w * np.exp(-50 * z * z) / np.sqrt(2 * np.pi)
-    rho, c = 0.6, 0.8
-    clip_mean = lambda m: _ramp_mean(m + 1, c) - _ramp_mean(m - 1, c) - 1
-    expected = 0.0
+    rho, c, expected = 0.6, 0.8, 0.0
+    clip_mean = lambda m: _ramp_mean(m + 1, c) - _ramp_mean(m - 1, c) - 1  # E clip(m + c xi): a difference of two ramps
     for lo, hi in ((-10, -1), (-1, 1), (1, 10)):
         t, v = np.polynomial.legendre.leggauss(120)
         t, v = (hi + lo) / 2 + (hi - lo) / 2 * t, (hi - lo) / 2 * v
@@ -204,6 +198,21 @@ def test_the_cos_net_and_the_gauss_net_are_the_same_free_theory():
     np.testing.assert_allclose(kernels.nngp_kernel(law(dim_in=2, activation="cos", phase=True), x), gauss, rtol=1e-14)
 
 
+def test_an_interpolated_amplitude_is_integrated_exactly_between_its_kinks():
+    """A^2 linear between 1/4, 1/2 and 5/4 at k = 0, 0.37, 1: K(x, x) = int A^2 / 2 dk by the trapezium rule."""
+    class Table:
+        kinks = (0.37,)
+
+        def __call__(self, k):
+            return np.sqrt(np.interp(k, [0.0, 0.37, 1.0], [0.25, 0.5, 1.25]))
+
+    net = law(activation="cos", phase=True, sigma_b=0.0, momentum=("ball", 1.0), amplitude=Table())
+    np.testing.assert_allclose(kernels.nngp_kernel(net, [[0.0]]), (0.37 * 0.75 + 0.63 * 1.75) / 4, rtol=1e-13)
+    Table.kinks = ()
+    with pytest.raises(ArgumentError, match="kinks"):
+        kernels.nngp_kernel(net, [[0.0]])
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3, 5])
 def test_momenta_uniform_in_a_ball_give_the_bessel_kernel(dim):
     """K = Gamma(d/2 + 1) (2 / Lambda r)^(d/2) J_(d/2)(Lambda r), the Fourier transform of the ball."""
@@ -218,10 +227,11 @@ def test_momenta_uniform_in_a_ball_give_the_bessel_kernel(dim):
 def test_the_free_massive_scalar_has_its_propagator():
     """d = 1: int_0^L cos(k r) / (k^2 + m^2) dk / L: arctan(L/m) / m L at r = 0, and pi exp(-m r) / 2 m L as L -> inf."""
     mass, cutoff, points = 1e-3, 5.0, np.array([[0.0], [0.0]])
-    scalar = law(activation="cos", phase=True, sigma_b=0.0, momentum=("ball", cutoff), amplitude=lambda k: np.sqrt(2 / (k**2 + mass**2)))
+    scalar = law(activation="cos", phase=True, sigma_b=0.0, momentum=("ball", cutoff))
+    scalar.amplitude = lambda k: np.sqrt(2 / (k**2 + mass**2))
     np.testing.assert_allclose(kernels.nngp_kernel(scalar, points), np.arctan(cutoff / mass) / mass / cutoff, rtol=1e-12)
     mass, cutoff = 1.0, 2000.0
-    scalar.momentum, scalar.amplitude = ("ball", cutoff), lambda k: np.sqrt(2 / (k**2 + mass**2))
+    scalar.momentum = ("ball", cutoff)
     got = kernels.nngp_kernel(scalar, [[0.0], [1.5]])[0, 1] * cutoff
     np.testing.assert_allclose(got, np.pi / 2 * np.exp(-1.5), atol=2 / cutoff**2)  # the missing tail
 
@@ -290,14 +300,14 @@ def _wide_network_kernels(rng, x, phi, slope, widths, sw, sb):
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
 def test_nngp_and_ntk_equal_the_average_over_wide_networks(name):
-    """80 networks of width 512: |z| < 4.5 over 12 entries; finite-width bias O(1/512) is below the error bar."""
+    """80 networks of width 512, fixed seed: |z| < 4.5, error bars below 2 % of the largest entry."""
     rng, x = np.random.default_rng(8), np.array([[1.0, 0.3], [-0.5, 1.2], [0.8, -0.1]])
     net = law(dim_in=2, activation=name, widths=(512, 512), sigma_w=1.3, sigma_b=0.4)
     draws = np.array([_wide_network_kernels(rng, x, *FUNCTIONS[name], net.widths, 1.3, 0.4) for _ in range(80)])
     error = draws.std(axis=0) / np.sqrt(len(draws))
     exact = np.array([kernels.nngp_kernel(net, x), kernels.ntk_kernel(net, x)])
     assert (np.abs(draws.mean(axis=0) - exact) < 4.5 * error).all()
-    assert (error < 0.03 * np.abs(exact)).all()
+    assert (error.max(axis=(1, 2)) < 0.02 * exact.max(axis=(1, 2))).all()
 
 
 def test_the_tangent_kernel_of_the_cos_net_equals_the_average_over_wide_networks():
@@ -363,12 +373,12 @@ def test_the_averaging_readout_of_a_circular_network_ignores_translations():
 
 @pytest.mark.parametrize("name", ["relu", "erf"])
 def test_residual_kernel_equals_the_average_over_wide_networks(name):
-    """60 networks of width 512, fixed seed: |z| < 4.5, error bars below 3 %."""
+    """60 networks of width 512, fixed seed: |z| < 4.5, error bars below 3 % of the largest entry."""
     rng, x, phi = np.random.default_rng(13), np.array([[1.0, 0.3], [-0.5, 1.2]]), FUNCTIONS[name][0]
     exact = residual_nngp(x, depth=3, activation=name, sigma_w=1.1, sigma_b=0.3)
+    dense = lambda h: 1.1 / np.sqrt(h.shape[1]) * h @ rng.normal(size=(h.shape[1], 512)) + 0.3 * rng.normal(size=512)
     draws = []
     for _ in range(60):
-        dense = lambda h: 1.1 / np.sqrt(h.shape[1]) * h @ rng.normal(size=(h.shape[1], 512)) + 0.3 * rng.normal(size=512)  # noqa: B023
         h = dense(x)
         for _ in range(3):
             h = h + dense(phi(h))
@@ -376,4 +386,4 @@ def test_residual_kernel_equals_the_average_over_wide_networks(name):
     draws = np.array(draws)
     error = draws.std(axis=0) / np.sqrt(len(draws))
     assert (np.abs(draws.mean(axis=0) - exact) < 4.5 * error).all()
-    assert (error < 0.03 * exact).all()
+    assert error.max() < 0.03 * exact.max()

@@ -4,7 +4,7 @@ import sys
 import time
 from contextlib import contextmanager
 
-__all__ = ["progress_bar"]
+__all__ = ["progress_bar", "say"]
 
 _SECONDS = 5.0
 
@@ -39,3 +39,9 @@ def progress_bar(progress, total, unit):
     finally:
         if bar is not None:
             bar.close()
+
+
+def say(progress, text):
+    """A line for whoever asked for progress=True."""
+    if progress is True:
+        print(text, file=sys.stderr, flush=True)

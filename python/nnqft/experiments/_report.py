@@ -109,5 +109,5 @@ def markdown_table(heads, rows):
     |---|---|
     | 2 | -1 |
     """
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines).replace("| --- ", "|---").replace("--- |", "---|")
+    row = lambda cells: "| " + " | ".join(map(str, cells)) + " |"  # noqa: E731
+    return "\n".join([row(heads), "|" + "---|" * len(heads), *map(row, rows)])

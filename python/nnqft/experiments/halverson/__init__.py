@@ -1,0 +1,126 @@
+"""Correlators of network ensembles against width: the experiments of Halverson, Maiti and Stoner, arXiv:2008.08601.
+
+    cases      nets, inputs, widths, sizes            tables     numbers of the report
+    sampling   the drawn networks, kept as moments    figures    drawn with nnqft.plot
+    analysis   moments to correlators with errors     writeup    the report in Markdown
+    noise      what a sample can know, exactly        fits       power laws
+"""
+
+import operator
+import time
+
+from ... import plot
+from ..._build import build_info
+from ...errors import ArgumentError
+from .._folder import Folder
+from .._progress import progress_bar, say
+from .._report import Report
+from . import tables as make
+from .analysis import analyse, exact_values
+from .cases import Scale
+from .figures import draw_all
+from .sampling import sample_all, work
+from .writeup import write_up
+
+__all__ = ["Scale", "run"]
+
+FORMAT = "nnqft.halverson/1"
+
+def run(outdir="nnqft-halverson", *, scale="quick", seed=0, device="cpu", threads=None, progress=None):
+    """Rerun the correlator experiments: m_2, m_4, m_6 and connected 4- and 6-point functions against width.
+
+    Three nets (gauss, relu, erf) at the paper's inputs for d = 1, 2, 3, by products of outputs ("direct") and by hidden
+    Gram matrices ("gram"), beside their exact values; slopes, constants, kernel checks, and what sampling cannot see.
+
+    Parameters
+    ----------
+    outdir : str or Path
+        Gets report.md, report.json, figures/*.png and raw/*.npz. A folder of the same run resumes.
+    scale : {"quick", "paper"} or Scale
+        paper: ten widths from 2 to 1000, 100 experiments of 10^5 drawn networks each for every net, width, dimension and
+        estimator. quick: eight widths to 100, 16 experiments of 4 * 10^4.
+    seed : int
+        Every experiment derives its own: `SeedSequence(seed, spawn_key=(net, width, d, experiment))`.
+    device : {"cpu"}
+    threads : int, optional
+        Changes no bit of the raw results.
+    progress : bool or callable(done, total), optional
+        In neurons drawn.
+
+    Returns
+    -------
+    Report
+        `.tables`, `.figures`, `.text`, `.path`, `.metadata` (with the wall seconds of every part).
+
+    Raises
+    ------
+    ArgumentError, DeviceError
+        Unknown scale or device, bad seed.
+    StateError
+        `outdir` holds another run, other files, or is in use; nothing in it is changed.
+
+    Notes
+    -----
+    Cost on two cores: quick below a minute, paper below 20 minutes. An interrupt loses at most the sample in hand (one
+    net, dimension, width and estimator); call again with the same settings to go on.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> tiny = Scale("tiny", 8, 1024, widths=(2, 10), dims=(1,))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = run(folder, scale=tiny)
+    >>> [row["slope"] < -0.9 for row in report.tables["slopes"] if (row["net"], row["quantity"], row["estimator"]) == ("erf", "g4", "gram")]
+    [True]
+    """
+    start, scale, seed = time.perf_counter(), Scale.of(scale), _check_seed(seed)
+    plot.require()  # now, not after the sampling
+    spec = {"format": FORMAT, "seed": seed, "scale": scale.to_dict(), "inputs": {case.title: case.x.tolist() for case in scale.cases}}
+    with Folder(outdir, spec) as folder:
+        with progress_bar(progress, work(scale), "neuron") as advance:
+            samples = sample_all(folder, scale, seed=seed, device=device, threads=threads, advance=advance)
+        sampled = time.perf_counter()
+        exact = exact_values(scale)
+        measured = [analyse(sample, exact[sample.case].at_width(sample.width)) for sample in samples]
+        tables = {"correlators": make.correlators(measured), "slopes": make.slopes(measured, scale),
+                  "expansions": make.expansions(measured, scale), "constants": make.constants(measured, scale),
+                  "kernels": make.kernels(measured, scale), "estimators": make.estimators(measured, scale)}  # fmt: skip
+        analysed = time.perf_counter()
+        figures = draw_all(folder, measured, tables, scale)
+        seconds = _sampling_seconds(samples) | {"analysis": analysed - sampled, "figures": time.perf_counter() - analysed}
+        metadata = _metadata(scale, seed, device, threads) | {
+            "seconds": seconds | {"total": sum(seconds.values()), "this call": time.perf_counter() - start},
+            "rates": make.rates(samples, tables["estimators"]),
+        }
+        text = write_up(measured, tables, metadata, scale)
+        report = Report("halverson", folder.path, metadata, tables, figures, text)
+        report.save(folder)
+    say(progress, f"{metadata['seconds']['total']:.1f} s of work ({metadata['seconds']['this call']:.1f} s in this call)"
+                  + (f", budget on two cores {scale.budget:.0f} s" if scale.budget else ""))  # fmt: skip
+    return report
+
+
+def _check_seed(seed):
+    try:
+        seed = operator.index(seed)
+    except TypeError:
+        raise ArgumentError(f"seed must be an int, from which every experiment derives its own; got {type(seed).__name__}") from None
+    if seed < 0:
+        raise ArgumentError(f"seed must not be negative, got {seed}")
+    return seed
+
+
+def _sampling_seconds(samples):
+    """Of the runs that made the stored samples, in this call or before."""
+    seconds = {}
+    for sample in samples:
+        part = f"sampling {sample.case.title}, {sample.estimator}"
+        seconds[part] = seconds.get(part, 0.0) + sample.seconds
+    return seconds
+
+
+def _metadata(scale, seed, device, threads):
+    info = build_info()
+    return {"format": FORMAT, "version": info["version"], "isa": info["isa"], "device": device,
+            "threads": info["threads"] if threads is None else threads, "seed": seed, "scale": scale.to_dict(),
+            "budget_seconds": scale.budget}  # fmt: skip

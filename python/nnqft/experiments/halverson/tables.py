@@ -1,0 +1,145 @@
+"""The study's tables: lists of rows (dict), the same numbers on every machine."""
+
+import numpy as np
+from scipy.stats import t as student
+
+from .analysis import series
+from .cases import ESTIMATORS
+from .fits import expansion, power_law, resolved_range
+
+__all__ = ["CLAIMS", "constants", "correlators", "estimators", "expansions", "kernels", "rates", "slopes"]
+
+CLAIMS = {"m4": -1, "m6": -1, "g4": -1, "g6": -2}  # exponents of the width; m_6 = A / N + B / N^2
+FAMILY_ERROR = 1e-3  # chance that one correct kernel table holds a pull beyond its bound
+PRECISION = 0.01  # of the connected 4-point function, where estimators are compared
+
+
+def correlators(measured):
+    """Every quantity of every net, dimension, width and estimator.
+
+    value: mean over unique tuples of |.|; aligned: mean of sign(exact) times the quantity, and its pull; spread_ratio:
+    measured over exact standard deviation of an experiment at the first input; tail: see `Measured`.
+    """
+    return [
+        {"net": p.case.net, "dim_in": p.case.dim_in, "width": p.width, "estimator": p.estimator, "quantity": p.quantity,
+         "value": p.value, "stderr": p.value_stderr, "exact": p.exact_value, "background": p.background,
+         "aligned": p.aligned, "aligned_stderr": p.aligned_stderr, "pull": (p.aligned - p.exact_value) / p.aligned_stderr,
+         "spread_ratio": p.spread / p.exact_spread, "tail": p.tail,
+         "nets_for_unit_signal": p.one_net.nets_for_unit_signal, "verdict": p.verdict}
+        for sample in measured for p in sample.values()
+    ]  # fmt: skip
+
+
+def _curves(measured, scale, quantities):
+    for case in scale.cases:
+        for estimator in ESTIMATORS:
+            for quantity in quantities:
+                curve = series(measured, case, estimator, quantity)
+                yield {"net": case.net, "dim_in": case.dim_in, "estimator": estimator, "quantity": quantity}, curve
+
+
+def slopes(measured, scale):
+    """Power laws through the points above background; `exact_slope` is the same fit to the exact curve.
+
+    Rows of estimator "exact" hold the slope of the exact curve over all widths with equal relative weights: the result
+    where sampling has none.
+    """
+    rows = []
+    for row, curve in _curves(measured, scale, CLAIMS):
+        use = resolved_range(curve.trusted, curve.resolved)
+        n, error = curve.widths[use], curve.stderr[use]
+        row |= {"claim": CLAIMS[row["quantity"]], "widths": n.tolist()}
+        fit = power_law(n, curve.value[use], error)
+        if fit is not None:
+            truth = power_law(n, curve.exact[use], error)
+            row |= {"slope": fit.values[0], "stderr": fit.stderr[0], "exact_slope": truth.values[0],
+                    "pull": (fit.values[0] - truth.values[0]) / fit.stderr[0], "chi2": fit.chi2, "dof": fit.dof,
+                    "p_value": fit.p_value}  # fmt: skip
+        rows.append(row)
+        if row["estimator"] == "gram" and len(curve.widths) > 1:
+            truth = power_law(curve.widths, curve.exact, curve.exact)
+            rows.append(row | {"estimator": "exact", "widths": curve.widths.tolist(), "slope": truth.values[0], "stderr": 0.0,
+                               "exact_slope": truth.values[0], "pull": None, "chi2": None, "dof": 0, "p_value": None})  # fmt: skip
+    return rows
+
+
+def expansions(measured, scale):
+    """m_6 = A / N + B / N^2 through the points above background, and the same fit to the exact curve."""
+    rows = []
+    for row, curve in _curves(measured, scale, ("m6",)):
+        use = resolved_range(curve.trusted, curve.resolved)
+        fit = expansion(curve.widths[use], curve.value[use], curve.stderr[use])
+        if fit is not None:
+            truth = expansion(curve.widths[use], curve.exact[use], curve.stderr[use])
+            row |= {"A": fit.values[0], "A_stderr": fit.stderr[0], "A_exact": truth.values[0], "B": fit.values[1],
+                    "B_stderr": fit.stderr[1], "B_exact": truth.values[1], "chi2": fit.chi2, "dof": fit.dof}  # fmt: skip
+            rows.append(row)
+    return rows
+
+
+def constants(measured, scale):
+    """N mean |m_4|, which does not depend on the width: weighted mean over all widths without a heavy tail."""
+    rows = []
+    for row, curve in _curves(measured, scale, ("m4",)):
+        del row["quantity"]
+        points = [p for p in curve.points if p.verdict != "heavy tail"]
+        row |= {"exact": float(curve.widths[0] * curve.exact[0]), "n_widths": len(points)}
+        if points:
+            value, error = (np.array([p.width * getattr(p, name) for p in points]) for name in ("aligned", "aligned_stderr"))
+            weight = error**-2 / (error**-2).sum()
+            mean, stderr = float(weight @ value), float((error**-2).sum() ** -0.5)
+            row |= {"value": mean, "stderr": stderr, "pull": (mean - row["exact"]) / stderr}
+        rows.append(row)
+    return rows
+
+
+def kernels(measured, scale):
+    """Measured 2-point functions against the closed form: every tuple at every width, in standard errors.
+
+    The bound is that of Student's t with n_experiments - 1 degrees of freedom at a chance of 0.1 % for all pulls of a
+    row together (Bonferroni: tuples are correlated, so it is generous).
+    """
+    rows = []
+    for row, curve in _curves(measured, scale, ("m2",)):
+        del row["quantity"]
+        points = [p for p in curve.points if p.verdict != "heavy tail"]
+        row |= {"widths": [p.width for p in points], "n_pulls": sum(len(p.mean) for p in points)}
+        if points:
+            pulls = [abs(p.mean / p.stderr).max() for p in points]
+            bound = float(student.isf(FAMILY_ERROR / 2 / row["n_pulls"], points[0].n_experiments - 1))
+            worst = int(np.argmax(pulls))
+            row |= {"largest_pull": float(pulls[worst]), "at_width": points[worst].width, "bound": bound,
+                    "agrees": bool(max(pulls) < bound), "largest_error_bar": float(max(p.stderr.max() for p in points))}  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def estimators(measured, scale):
+    """Networks for 1 % on the connected 4-point function (mean over tuples), by measured and by exact variance.
+
+    Exact: at the first input alone, which for several inputs is the size of the answer and not the answer.
+    """
+    rows = []
+    for case in scale.cases:
+        direct, gram = (series(measured, case, estimator, "g4").points for estimator in ESTIMATORS)
+        for pair in zip(direct, gram):
+            row = {"net": case.net, "dim_in": case.dim_in, "width": pair[0].width}
+            for p in pair:
+                noise = p.aligned_stderr / (PRECISION * p.exact_value)
+                row[p.estimator] = None if p.verdict == "heavy tail" else noise**2 * p.n_nets * p.n_experiments
+                row[p.estimator + "_exact"] = p.one_net.nets_for_unit_signal / PRECISION**2
+            row["ratio"] = row["direct"] / row["gram"] if row["direct"] and row["gram"] else None
+            rows.append(row)
+    return rows
+
+
+def rates(samples, table):
+    """Measured speed, networks per second, and the time that `estimators` takes with it; differs between machines."""
+    needed = {(row["net"], row["dim_in"], row["width"], name): row[name] for row in table for name in ESTIMATORS}
+    rows = []
+    for s in samples:
+        rate = len(s.moments) * s.n_nets / s.seconds
+        n = needed[s.case.net, s.case.dim_in, s.width, s.estimator]
+        rows.append({"net": s.case.net, "dim_in": s.case.dim_in, "width": s.width, "estimator": s.estimator, "seconds": s.seconds,
+                     "nets_per_second": rate, "seconds_for_1_percent": None if n is None else n / rate})  # fmt: skip
+    return rows
