@@ -1,9 +1,9 @@
 // Arrays of random numbers and of activations: the same functions as inside the ensemble kernels, by address.
 #pragma once
 
-#include "core/activation.hpp"
 #include "core/normal.hpp"
 #include "core/philox.hpp"
+#include "ensemble/activations.hpp"
 #include "ensemble/spec.hpp"
 
 namespace nnqft {
@@ -63,51 +63,34 @@ static void words(uint64_t seed, uint32_t tensor, uint64_t first, uint64_t n_net
     });
 }
 
-template <Activation A, class F>
-static void activate_array(const ActivationParams<typename Types<F>::Real>& params, const typename Types<F>::Real* x, int64_t count,
+// y = phi(x), and where dy is not null phi'(x) and phi''(x).
+template <class F>
+static void activate_array(Activation activation, const double* values, int n, const typename Types<F>::Real* x, int64_t count,
                            typename Types<F>::Real* y, typename Types<F>::Real* dy, typename Types<F>::Real* d2y) {
     using Real = typename Types<F>::Real;
-    for (int64_t i = 0; i < count; i += kTile) {
-        const int64_t here = count - i < kTile ? count - i : kTile;
-        Real in[kTile] = {}, a[kTile], b[kTile], c[kTile];
-        for (int64_t l = 0; l < here; ++l) in[l] = x[i + l];
-        F v, dv(Real(0)), d2v(Real(0));
-        if (dy)
-            activate_derivatives<A>(F::load(in), params, v, dv, d2v);
-        else
-            v = activate<A>(F::load(in), params);
-        v.store(a);
-        dv.store(b);
-        d2v.store(c);
-        for (int64_t l = 0; l < here; ++l) {
-            y[i + l] = a[l];
-            if (dy) dy[i + l] = b[l], d2y[i + l] = c[l];
+    const auto params = activation_params<Real>(values, n);
+    with_activation(activation, [&](auto kind) {
+        constexpr Activation A = decltype(kind)::value;
+        for (int64_t i = 0; i < count; i += kTile) {
+            const int64_t here = count - i < kTile ? count - i : kTile;
+            Real in[kTile] = {}, out[3][kTile];
+            for (int64_t l = 0; l < here; ++l) in[l] = x[i + l];
+            F v, dv(Real(0)), d2v(Real(0));
+            if (dy != nullptr)
+                activate_derivatives<A>(F::load(in), params, v, dv, d2v);
+            else
+                v = activate<A>(F::load(in), params);
+            v.store(out[0]);
+            dv.store(out[1]);
+            d2v.store(out[2]);
+            for (int64_t l = 0; l < here; ++l) {
+                y[i + l] = out[0][l];
+                if (dy == nullptr) continue;
+                dy[i + l] = out[1][l];
+                d2y[i + l] = out[2][l];
+            }
         }
-    }
-}
-
-template <class F>
-static void activate_any(Activation kind, const double* values, int n, const typename Types<F>::Real* x, int64_t count,
-                         typename Types<F>::Real* y, typename Types<F>::Real* dy, typename Types<F>::Real* d2y) {
-    using Real = typename Types<F>::Real;
-    ActivationParams<Real> p{};
-    p.count = n;
-    for (int i = 0; i < n; ++i) p.values[i] = static_cast<Real>(values[i]);
-    switch (kind) {
-        case Activation::relu: return activate_array<Activation::relu, F>(p, x, count, y, dy, d2y);
-        case Activation::leaky_relu: return activate_array<Activation::leaky_relu, F>(p, x, count, y, dy, d2y);
-        case Activation::erf: return activate_array<Activation::erf, F>(p, x, count, y, dy, d2y);
-        case Activation::tanh: return activate_array<Activation::tanh, F>(p, x, count, y, dy, d2y);
-        case Activation::sigmoid: return activate_array<Activation::sigmoid, F>(p, x, count, y, dy, d2y);
-        case Activation::softplus: return activate_array<Activation::softplus, F>(p, x, count, y, dy, d2y);
-        case Activation::swish: return activate_array<Activation::swish, F>(p, x, count, y, dy, d2y);
-        case Activation::gelu: return activate_array<Activation::gelu, F>(p, x, count, y, dy, d2y);
-        case Activation::sin: return activate_array<Activation::sin, F>(p, x, count, y, dy, d2y);
-        case Activation::cos: return activate_array<Activation::cos, F>(p, x, count, y, dy, d2y);
-        case Activation::exp: return activate_array<Activation::exp, F>(p, x, count, y, dy, d2y);
-        case Activation::identity: return activate_array<Activation::identity, F>(p, x, count, y, dy, d2y);
-        case Activation::polynomial: return activate_array<Activation::polynomial, F>(p, x, count, y, dy, d2y);
-    }
+    });
 }
 
 }  // namespace

@@ -7,105 +7,74 @@
 namespace nnqft {
 namespace {
 
-// Runs the last hidden layer group by group: consume(G, first neuron, valid neurons of the group).
+// Runs hidden layer l group by group on input h (null for the first layer); consume(group size, first neuron, valid
+// neurons) finds the group's activations in p.group().
 template <class F, class Consume>
-NNQFT_HD void last_hidden_layer(const Pass<F>& p, const F* h, Consume&& consume) {
-    const int l = p.spec.n_hidden - 1;
+NNQFT_HD void hidden_layer(const Pass<F>& p, int l, const F* h, Consume&& consume) {
     const Layer& layer = p.spec.layers[l];
     const int m = p.spec.n_points, n = layer.fan_out;
+    auto finish = [&](auto group, int j0) {
+        constexpr int G = decltype(group)::value;
+        if (layer.normalised) add_shift(p, G);
+        apply_activation(p.group(), m * G, layer);
+        if (l == 0 && p.spec.amplitude.count > 0) apply_amplitude(p, p.weights(), layer.fan_in, G, p.group());
+        consume(group, j0, n - j0 < G ? n - j0 : G);
+    };
     if (p.spec.sampler == Sampler::layer || (l == 0 && layer.fan_in <= kFusedFanIn)) {
-        constexpr int G = kFusedGroup;
-        for (int j0 = 0, g = 0; j0 < n && !p.stop.raised(); j0 += G, ++g) {
+        for (int j0 = 0, g = 0; j0 < n && !p.stop.raised(); j0 += kFusedGroup, ++g) {
             if (p.spec.sampler == Sampler::layer)
                 layer_group(p, l, g, n);
             else
                 fused_group(p, layer, g);
-            if (layer.normalised) add_shift(p, G);
-            apply_activation(p.group(), m * G, layer);
-            if (l == 0 && p.spec.amplitude.count > 0) apply_amplitude(p, p.weights(), layer.fan_in, G, p.group());
-            consume(GroupSize<G>{}, j0, n - j0 < G ? n - j0 : G);
+            finish(GroupSize<kFusedGroup>{}, j0);
         }
         return;
     }
-    constexpr int G = kDenseGroup;
-    for (int j0 = 0, g = 0; j0 < n && !p.stop.raised(); j0 += G, ++g) {
+    for (int j0 = 0, g = 0; j0 < n && !p.stop.raised(); j0 += kDenseGroup, ++g) {
         if (l == 0)
-            dense_group<true>(p, layer, l, g, static_cast<const F*>(nullptr));
+            dense_group<true>(p, layer, l, g, h);
         else
             dense_group<false>(p, layer, l, g, h);
-        if (layer.normalised) add_shift(p, G);
-        apply_activation(p.group(), m * G, layer);
-        consume(GroupSize<G>{}, j0, n - j0 < G ? n - j0 : G);
+        finish(GroupSize<kDenseGroup>{}, j0);
     }
 }
 
-// Hidden layers before the last, weights drawn: returns the activations (neuron, point) of the last of them.
-template <class F>
-static const F* early_layers_weights(const Pass<F>& p) {
-    const F* h = nullptr;
-    const int m = p.spec.n_points;
-    for (int l = 0; l + 1 < p.spec.n_hidden; ++l) {
-        const Layer& layer = p.spec.layers[l];
-        F* out = p.hidden(l & 1);
-        if (layer.normalised) load_shift(p, layer, h);
-        const bool fused = l == 0 && layer.fan_in <= kFusedFanIn;
-        const int group = fused ? kFusedGroup : kDenseGroup;
-        for (int j0 = 0, g = 0; j0 < layer.fan_out && !p.stop.raised(); j0 += group, ++g) {
-            if (fused)
-                fused_group(p, layer, g);
-            else if (l == 0)
-                dense_group<true>(p, layer, l, g, static_cast<const F*>(nullptr));
-            else
-                dense_group<false>(p, layer, l, g, h);
-            if (layer.normalised) add_shift(p, group);
-            apply_activation(p.group(), m * group, layer);
-            if (l == 0 && p.spec.amplitude.count > 0) apply_amplitude(p, p.weights(), layer.fan_in, group, p.group());
-            const int valid = layer.fan_out - j0 < group ? layer.fan_out - j0 : group;
-            if (fused)
-                store_hidden<kFusedGroup>(p, j0, valid, out);
-            else
-                store_hidden<kDenseGroup>(p, j0, valid, out);
-        }
-        h = out;
-    }
-    if (p.spec.layers[p.spec.n_hidden - 1].normalised) load_shift(p, p.spec.layers[p.spec.n_hidden - 1], h);
-    return h;
-}
-
-// The covariance of the next pre-activations given this layer, and its factor: one step of the layer law.
+// The covariance of layer l + 1's pre-activations given layer l, and its factor: one step of the layer law.
 template <class F>
 static void next_factor(const Pass<F>& p, int l) {
     finish_gram(p, p.spec.layers[l + 1]);
     factor_gram(p.gram(), p.spec.n_points, p.factor());
-    if (l + 1 < p.spec.n_hidden && p.spec.layers[l + 1].normalised)
-        for (int i = 0; i < p.spec.n_points; ++i) p.shift()[i] = -p.gram()[i * (i + 1) / 2 + i];
 }
 
-// Hidden layers before the last by the layer law: leaves the factor of the last layer's covariance.
+// The gauss-net's shift of layer l, whose input is h.
 template <class F>
-static void early_layers_law(const Pass<F>& p) {
-    constexpr int G = kFusedGroup;
-    const int m = p.spec.n_points;
-    if (p.spec.layers[0].normalised)
-        for (int i = 0; i < m; ++i) p.shift()[i] = F(static_cast<typename Types<F>::Real>(-p.spec.first_variance[i]));
-    for (int l = 0; l + 1 < p.spec.n_hidden; ++l) {
-        const Layer& layer = p.spec.layers[l];
-        clear(p.gram(), pair_count(m));
-        for (int j0 = 0, g = 0; j0 < layer.fan_out && !p.stop.raised(); j0 += G, ++g) {
-            layer_group(p, l, g, layer.fan_out);
-            if (layer.normalised) add_shift(p, G);
-            apply_activation(p.group(), m * G, layer);
-            add_gram<G>(p, layer.fan_out - j0 < G ? layer.fan_out - j0 : G);
-        }
-        next_factor(p, l);
-    }
+static void set_shift(const Pass<F>& p, int l, const F* h) {
+    using Real = typename Types<F>::Real;
+    if (!p.spec.layers[l].normalised) return;
+    if (p.spec.sampler == Sampler::weights) return load_shift(p, p.spec.layers[l], h);
+    for (int i = 0; i < p.spec.n_points; ++i)
+        p.shift()[i] = l == 0 ? F(static_cast<Real>(-p.spec.first_variance[i])) : -p.gram()[i * (i + 1) / 2 + i];
 }
 
+// All hidden layers but the last. Weights: returns the activations (neuron, point) of the last of them, null if there is
+// none. Layer law: leaves the factor of the last layer's covariance.
 template <class F>
 static const F* early_layers(const Pass<F>& p) {
-    if (p.spec.sampler == Sampler::weights) return early_layers_weights(p);
-    early_layers_law(p);
-    return nullptr;
+    const F* h = nullptr;
+    set_shift(p, 0, h);
+    for (int l = 0; l + 1 < p.spec.n_hidden; ++l) {
+        if (p.spec.sampler == Sampler::weights) {
+            F* out = p.hidden(l & 1);
+            hidden_layer(p, l, h, [&](auto g, int j0, int valid) { store_hidden<decltype(g)::value>(p, j0, valid, out); });
+            h = out;
+        } else {
+            clear(p.gram(), pair_count(p.spec.n_points));
+            hidden_layer(p, l, h, [&](auto g, int, int valid) { add_gram<decltype(g)::value>(p, valid); });
+            next_factor(p, l);
+        }
+        set_shift(p, l + 1, h);
+    }
+    return h;
 }
 
 // f of 16 nets into p.fields(), (point, out).
@@ -116,7 +85,7 @@ static void outputs_tile(const Pass<F>& p) {
     const F* h = early_layers(p);
     if (p.spec.sampler == Sampler::layer) {
         clear(p.gram(), pair_count(m));
-        last_hidden_layer(p, h, [&](auto g, int, int valid) { add_gram<decltype(g)::value>(p, valid); });
+        hidden_layer(p, p.spec.n_hidden - 1, h, [&](auto g, int, int valid) { add_gram<decltype(g)::value>(p, valid); });
         next_factor(p, last - 1);
         for (int a0 = 0, g = 0; a0 < d_out; a0 += kFusedGroup, ++g) {
             layer_group(p, last, g, d_out);
@@ -131,7 +100,7 @@ static void outputs_tile(const Pass<F>& p) {
         for (int i = 0; i < m; ++i)
             for (int n = 0; n < 4 && a0 + n < d_out; ++n) p.fields()[i * d_out + a0 + n] = b[n];
     }
-    last_hidden_layer(p, h, [&](auto g, int j0, int valid) { add_outputs<decltype(g)::value>(p, out, last, j0, valid); });
+    hidden_layer(p, p.spec.n_hidden - 1, h, [&](auto g, int j0, int valid) { add_outputs<decltype(g)::value>(p, out, last, j0, valid); });
 }
 
 // The output covariance given the hidden layers, C = sigma_b^2 + sigma_w^2 / N sum_j h_j h_j^T, into p.gram().
@@ -139,7 +108,7 @@ template <class F>
 static void gram_tile(const Pass<F>& p) {
     const F* h = early_layers(p);
     clear(p.gram(), pair_count(p.spec.n_points));
-    last_hidden_layer(p, h, [&](auto g, int, int valid) { add_gram<decltype(g)::value>(p, valid); });
+    hidden_layer(p, p.spec.n_hidden - 1, h, [&](auto g, int, int valid) { add_gram<decltype(g)::value>(p, valid); });
     finish_gram(p, p.spec.layers[p.spec.n_hidden]);
 }
 
@@ -188,7 +157,7 @@ static bool block_sums(const EnsembleSpec& spec, const MomentProgram& program, u
                 // Each neuron of each net is a sample: 16 neurons of the tile make one sub-block.
                 const F* h = early_layers(p);
                 const int n = spec.layers[spec.n_hidden - 1].fan_out;
-                last_hidden_layer(p, h, [&](auto g, int j0, int group_valid) {
+                hidden_layer(p, p.spec.n_hidden - 1, h, [&](auto g, int j0, int group_valid) {
                     constexpr int G = decltype(g)::value;
                     const int first = j0 - j0 % kMaxTiles;
                     const int columns = n - first < kMaxTiles ? n - first : kMaxTiles;

@@ -4,7 +4,7 @@
 // chain is the same however rows and points are tiled, so tiles differ between instruction sets, bits do not.
 #pragma once
 
-#include "core/activation.hpp"
+#include "ensemble/activations.hpp"
 #include "ensemble/draw.hpp"
 #include "ensemble/workspace.hpp"
 
@@ -44,42 +44,24 @@ static void load_points(const EnsembleSpec& spec, typename Types<F>::Real* out) 
 
 // ---- activation of a whole group -------------------------------------------------------------------
 
-template <Activation A, class F>
-static void activate_all(F* z, int count, const Layer& layer) {
-    using Real = typename Types<F>::Real;
-    ActivationParams<Real> params{};
-    params.count = layer.n_params;
-    for (int i = 0; i < layer.n_params; ++i) params.values[i] = static_cast<Real>(layer.params[i]);
-    int i = 0;
-    for (; i + 4 <= count; i += 4) {
-        const F a = activate<A>(z[i], params), b = activate<A>(z[i + 1], params);
-        const F c = activate<A>(z[i + 2], params), d = activate<A>(z[i + 3], params);
-        z[i] = a;
-        z[i + 1] = b;
-        z[i + 2] = c;
-        z[i + 3] = d;
-    }
-    for (; i < count; ++i) z[i] = activate<A>(z[i], params);
-}
-
 template <class F>
 static void apply_activation(F* z, int count, const Layer& layer) {
     using Real = typename Types<F>::Real;
-    switch (layer.activation) {
-        case Activation::relu: activate_all<Activation::relu>(z, count, layer); break;
-        case Activation::leaky_relu: activate_all<Activation::leaky_relu>(z, count, layer); break;
-        case Activation::erf: activate_all<Activation::erf>(z, count, layer); break;
-        case Activation::tanh: activate_all<Activation::tanh>(z, count, layer); break;
-        case Activation::sigmoid: activate_all<Activation::sigmoid>(z, count, layer); break;
-        case Activation::softplus: activate_all<Activation::softplus>(z, count, layer); break;
-        case Activation::swish: activate_all<Activation::swish>(z, count, layer); break;
-        case Activation::gelu: activate_all<Activation::gelu>(z, count, layer); break;
-        case Activation::sin: activate_all<Activation::sin>(z, count, layer); break;
-        case Activation::cos: activate_all<Activation::cos>(z, count, layer); break;
-        case Activation::exp: activate_all<Activation::exp>(z, count, layer); break;
-        case Activation::polynomial: activate_all<Activation::polynomial>(z, count, layer); break;
-        case Activation::identity: break;
-    }
+    const auto params = activation_params<Real>(layer.params, layer.n_params);
+    with_activation(layer.activation, [&](auto kind) {
+        constexpr Activation A = decltype(kind)::value;
+        if (A == Activation::identity) return;
+        int i = 0;
+        for (; i + 4 <= count; i += 4) {
+            const F a = activate<A>(z[i], params), b = activate<A>(z[i + 1], params);
+            const F c = activate<A>(z[i + 2], params), d = activate<A>(z[i + 3], params);
+            z[i] = a;
+            z[i + 1] = b;
+            z[i + 2] = c;
+            z[i + 3] = d;
+        }
+        for (; i < count; ++i) z[i] = activate<A>(z[i], params);
+    });
     if (layer.gain != 1.0) {
         const F gain(static_cast<Real>(layer.gain));
         for (int i = 0; i < count; ++i) z[i] = z[i] * gain;

@@ -9,7 +9,7 @@
 namespace nnqft {
 
 EnsembleKernels<float> ensemble_kernels_avx512() {
-    return {block_sums<VF>, outputs<VF>, draw_tensor<VF>, normals, words, activate_any<VF>};
+    return {block_sums<VF>, outputs<VF>, draw_tensor<VF>, normals, words, activate_array<VF>};
 }
 
 }  // namespace nnqft

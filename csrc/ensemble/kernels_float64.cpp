@@ -16,7 +16,7 @@ using VF = Lanes<float>;
 namespace nnqft {
 
 EnsembleKernels<double> ensemble_kernels_float64() {
-    return {block_sums<Lanes<double>>, outputs<Lanes<double>>, draw_tensor<Lanes<double>>, normals, words, activate_any<Lanes<double>>};
+    return {block_sums<Lanes<double>>, outputs<Lanes<double>>, draw_tensor<Lanes<double>>, normals, words, activate_array<Lanes<double>>};
 }
 
 }  // namespace nnqft

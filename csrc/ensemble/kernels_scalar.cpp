@@ -15,7 +15,7 @@ using VF = Lanes<float>;
 namespace nnqft {
 
 EnsembleKernels<float> ensemble_kernels_scalar() {
-    return {block_sums<VF>, outputs<VF>, draw_tensor<VF>, normals, words, activate_any<VF>};
+    return {block_sums<VF>, outputs<VF>, draw_tensor<VF>, normals, words, activate_array<VF>};
 }
 
 }  // namespace nnqft

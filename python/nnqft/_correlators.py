@@ -287,7 +287,6 @@ class Correlators(_Views):
             raise ArgumentError(f"only estimator='neuron' serves every width, this is {self.estimator!r}")
         other = self._with(self._plan.at_width(width))
         other._sums = self._sums
-        other._measured_width = self.net.widths[0]
         return other
 
     # ---- merging and keeping

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from math import inf, pi, sqrt
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from . import _core
 from ._duals import ACTIVATIONS
@@ -82,8 +83,7 @@ class RadialAmplitude:
 
 
 def _table_amplitude(table, reach):
-    k = np.linspace(0.0, reach, len(table))
-    return RadialAmplitude(lambda w: np.interp(w, k, table), reach)
+    return RadialAmplitude(CubicSpline(np.linspace(0.0, reach, len(table)), table), reach)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,9 @@ def canvas(rows=1, columns=1, *, size=None, **options):
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def against_width(result, *, ax=None, color=COLORS["blue"], marker="o", label=None, exact=True, background=True, shift=1.0):
+def against_width(
+    result, *, ax=None, color=COLORS["blue"], marker="o", label=None, exact=True, background=True, shift=1.0
+):
     """A correlator against the width: measured points, exact curve, background level, on logarithmic axes.
 
     Parameters
@@ -108,7 +110,7 @@ def against_width(result, *, ax=None, color=COLORS["blue"], marker="o", label=No
     given = {name: np.asarray(getattr(result, name)) for name in names if getattr(result, name, None) is not None}
     n = given["widths"]
     if any(array.shape != n.shape for array in given.values()):
-        raise ShapeError(f"widths and values differ in shape: {({name: a.shape for name, a in given.items()})}")
+        raise ShapeError(f"widths and values differ in shape: { ({name: a.shape for name, a in given.items()}) }")
     trusted = given.get("trusted", np.ones(n.shape, bool))
     resolved = given.get("resolved", np.ones(n.shape, bool)) & trusted
     artists = []
@@ -124,7 +126,9 @@ def against_width(result, *, ax=None, color=COLORS["blue"], marker="o", label=No
             artists.append(ax.errorbar(n[use] * shift, value, (down, error), fmt=marker, color=color, mfc=face, mew=0.8, elinewidth=0.8,
                                        zorder=3, label=label if face == color or not resolved.any() else None))  # fmt: skip
     if not trusted.all():
-        artists += ax.plot(n[~trusted] * shift, given["value"][~trusted], "x", color=color, ms=4.5, mew=1.0, alpha=0.7, zorder=3)
+        artists += ax.plot(
+            n[~trusted] * shift, given["value"][~trusted], "x", color=color, ms=4.5, mew=1.0, alpha=0.7, zorder=3
+        )
     ax.set(xscale="log", yscale="log", xlabel="width $N$")
     _plain_decades(ax)
     return artists
@@ -160,7 +164,9 @@ def tensor(result, *, ax=None, exact=None, color=COLORS["blue"], label=None):
             raise ShapeError(f"exact has shape {values.shape}; this tensor has {len(result)} entries")
         artists += ax.plot(position, values, "_", color=COLORS["red"], ms=7, mew=1.2, label="exact", zorder=2)
     error = np.where(np.isfinite(result.stderr), result.stderr, 0.0)
-    artists.append(ax.errorbar(position, result.mean, error, fmt="o", color=color, ms=3, elinewidth=0.8, label=label, zorder=3))
+    artists.append(
+        ax.errorbar(position, result.mean, error, fmt="o", color=color, ms=3, elinewidth=0.8, label=label, zorder=3)
+    )
     if len(result) <= 21:
         ax.set_xticks(position, ["".join(map(str, row)) for row in result.index.tolist()], rotation=90)
     ax.set(xlabel="multi-index" if len(result) <= 21 else "entry", ylabel=f"order-{result.order} correlator")
@@ -195,7 +201,9 @@ def pulls(result, *, ax=None, bound=None, color=COLORS["blue"], marker="o", labe
         artists += [ax.axhline(y, color="0.35", ls=(0, (3, 2)), lw=0.8, zorder=1) for y in (-bound, bound)]
     width = np.concatenate([np.full(len(z), n * shift) for n, z in result]) if len(result) else np.array([])
     z = np.concatenate([np.asarray(z, dtype=np.float64) for _, z in result]) if len(result) else np.array([])
-    artists += ax.plot(width, z, marker, color=color, ms=2.6, mew=0, alpha=0.55, label=label, zorder=2)
+    artists += ax.plot(
+        width, z, marker, color=color, ms=2.6, mew=0.6 if marker in "x+" else 0, alpha=0.55, label=label, zorder=2
+    )
     ax.set(xscale="log", xlabel="width $N$", ylabel="pull")
     return artists
 
@@ -221,7 +229,11 @@ def ratios(result, *, ax=None, color=COLORS["blue"], marker="o", label=None):
     """
     ax = _axes(ax)
     artists = [ax.axhline(1, color="0.5", lw=0.8, zorder=1)]
-    artists.append(ax.errorbar(result.widths, result.ratio, result.stderr, fmt=marker, color=color, elinewidth=0.8, label=label, zorder=3))
+    artists.append(
+        ax.errorbar(
+            result.widths, result.ratio, result.stderr, fmt=marker, color=color, elinewidth=0.8, label=label, zorder=3
+        )
+    )
     ax.set(xscale="log", xlabel="width $N$")
     return artists
 
@@ -247,7 +259,9 @@ def nets_needed(result, *, ax=None, color=COLORS["blue"], marker="o", label=None
     """
     ax = _axes(ax)
     artists = ax.plot(result.widths, result.exact, "-", color=color, zorder=2)
-    artists += ax.plot(result.widths, np.asarray(result.nets, dtype=np.float64), marker, color=color, label=label, zorder=3)
+    artists += ax.plot(
+        result.widths, np.asarray(result.nets, dtype=np.float64), marker, color=color, label=label, zorder=3
+    )
     ax.set(xscale="log", yscale="log", xlabel="width $N$", ylabel="networks for 1 %")
     return artists
 

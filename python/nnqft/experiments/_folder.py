@@ -1,8 +1,8 @@
 """The folder of a run: it resumes the same run, refuses any other, and holds no half-written file.
 
-    run.npz          what is computed (the spec) and its hash
-    raw/<part>.npz   one finished part of the work each
-    report.*, figures/
+run.npz          what is computed (the spec) and its hash
+raw/<part>.npz   one finished part of the work each
+report.*, figures/
 """
 
 import io
@@ -67,16 +67,23 @@ class Folder:
         if not (self.path / "run.npz").exists():
             others = sorted(name for name in os.listdir(self.path) if not _NOT_CONTENT.fullmatch(name))
             if others:
-                raise StateError(f"{self.path} holds other files ({', '.join(others[:5])}): choose a new or empty folder")
+                raise StateError(
+                    f"{self.path} holds other files ({', '.join(others[:5])}): choose a new or empty folder"
+                )
             return False
         header, _ = _store.load(self.path / "run.npz", expect=lambda header: {})
         if header.get("spec_hash") == self.hash:
             return True
         theirs = header.get("spec", {})
-        differ = [f"{key} is {theirs.get(key)!r:.60} there and {self.spec.get(key)!r:.60} here"
-                  for key in sorted({*self.spec, *theirs}) if _store.spec_hash({key: theirs.get(key)}) != _store.spec_hash({key: self.spec.get(key)})]
-        raise StateError(f"{self.path} holds another run ({'; '.join(differ) or 'its file is inconsistent'}): choose another folder, "
-                         "or repeat that run's settings to go on with it; nothing was changed")
+        differ = [
+            f"{key} is {theirs.get(key)!r:.60} there and {self.spec.get(key)!r:.60} here"
+            for key in sorted({*self.spec, *theirs})
+            if _store.spec_hash({key: theirs.get(key)}) != _store.spec_hash({key: self.spec.get(key)})
+        ]
+        raise StateError(
+            f"{self.path} holds another run ({'; '.join(differ) or 'its file is inconsistent'}): choose another folder, "
+            "or repeat that run's settings to go on with it; nothing was changed"
+        )
 
     def part(self, name, expect, compute):
         """(header, arrays) of a part of the work: read if it was finished before, else `compute()`d and stored.

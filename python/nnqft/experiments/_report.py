@@ -67,7 +67,9 @@ class Report:
         return cls(state["experiment"], outdir, state["metadata"], state["tables"], figures, text)
 
     def __repr__(self):
-        return f"Report({self.name!r}, tables={list(self.tables)}, figures={list(self.figures)}, path={str(self.path)!r})"
+        return (
+            f"Report({self.name!r}, tables={list(self.tables)}, figures={list(self.figures)}, path={str(self.path)!r})"
+        )
 
 
 def _plain(value):

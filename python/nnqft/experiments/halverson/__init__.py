@@ -1,9 +1,9 @@
 """Correlators of network ensembles against width: the experiments of Halverson, Maiti and Stoner, arXiv:2008.08601.
 
-    cases      nets, inputs, widths, sizes            tables     numbers of the report
-    sampling   the drawn networks, kept as moments    figures    drawn with nnqft.plot
-    analysis   moments to correlators with errors     writeup    the report in Markdown
-    noise      what a sample can know, exactly        fits       power laws
+cases      nets, inputs, widths, sizes            tables     numbers of the report
+sampling   the drawn networks, kept as moments    figures    drawn with nnqft.plot
+analysis   moments to correlators with errors     writeup    the report in Markdown
+noise      what a sample can know, exactly        fits       power laws
 """
 
 import operator
@@ -25,6 +25,7 @@ from .writeup import write_up
 __all__ = ["Scale", "run"]
 
 FORMAT = "nnqft.halverson/1"
+
 
 def run(outdir="nnqft-halverson", *, scale="quick", seed=0, device="cpu", threads=None, progress=None):
     """Rerun the correlator experiments: m_2, m_4, m_6 and connected 4- and 6-point functions against width.
@@ -75,7 +76,12 @@ def run(outdir="nnqft-halverson", *, scale="quick", seed=0, device="cpu", thread
     """
     start, scale, seed = time.perf_counter(), Scale.of(scale), _check_seed(seed)
     plot.require()  # now, not after the sampling
-    spec = {"format": FORMAT, "seed": seed, "scale": scale.to_dict(), "inputs": {case.title: case.x.tolist() for case in scale.cases}}
+    spec = {
+        "format": FORMAT,
+        "seed": seed,
+        "scale": scale.to_dict(),
+        "inputs": {case.title: case.x.tolist() for case in scale.cases},
+    }
     with Folder(outdir, spec) as folder:
         with progress_bar(progress, work(scale), "neuron") as advance:
             samples = sample_all(folder, scale, seed=seed, device=device, threads=threads, advance=advance)
@@ -87,7 +93,10 @@ def run(outdir="nnqft-halverson", *, scale="quick", seed=0, device="cpu", thread
                   "kernels": make.kernels(measured, scale), "estimators": make.estimators(measured, scale)}  # fmt: skip
         analysed = time.perf_counter()
         figures = draw_all(folder, measured, tables, scale)
-        seconds = _sampling_seconds(samples) | {"analysis": analysed - sampled, "figures": time.perf_counter() - analysed}
+        seconds = _sampling_seconds(samples) | {
+            "analysis": analysed - sampled,
+            "figures": time.perf_counter() - analysed,
+        }
         metadata = _metadata(scale, seed, device, threads) | {
             "seconds": seconds | {"total": sum(seconds.values()), "this call": time.perf_counter() - start},
             "rates": make.rates(samples, tables["estimators"]),
@@ -104,7 +113,9 @@ def _check_seed(seed):
     try:
         seed = operator.index(seed)
     except TypeError:
-        raise ArgumentError(f"seed must be an int, from which every experiment derives its own; got {type(seed).__name__}") from None
+        raise ArgumentError(
+            f"seed must be an int, from which every experiment derives its own; got {type(seed).__name__}"
+        ) from None
     if seed < 0:
         raise ArgumentError(f"seed must not be negative, got {seed}")
     return seed

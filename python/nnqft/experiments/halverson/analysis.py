@@ -61,12 +61,23 @@ class Measured:
 
     @property
     def verdict(self):
-        """"heavy tail": neither mean nor error bar can be trusted; "background": not above it; else "measured"."""
+        """ "heavy tail": neither mean nor error bar can be trusted; "background": not above it; else "measured"."""
         if self.tail > HEAVY_TAIL:
             return "heavy tail"
-        if not self.value > max(self.background, LEAST_SIGNAL * self.value_stderr):
-            return "background"
-        return "measured"
+        return "measured" if self.value > self._level else "background"
+
+    @property
+    def in_reach(self):
+        """Should it stand above the background, by its exact value? Fits use these points.
+
+        Chosen by the measured value instead, points near the background would be there because they fluctuated upward,
+        and slopes would come out too flat.
+        """
+        return self.tail <= HEAVY_TAIL and self.exact_value > self._level
+
+    @property
+    def _level(self):
+        return max(self.background, LEAST_SIGNAL * self.value_stderr)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +99,7 @@ class Series:
     exact = property(lambda self: self._array("exact_value"))
     trusted = property(lambda self: self._array("verdict") != "heavy tail")
     resolved = property(lambda self: self._array("verdict") == "measured")
+    in_reach = property(lambda self: self._array("in_reach"))
 
 
 def exact_values(scale):
@@ -101,7 +113,9 @@ def analyse(sample, exact):
     sample : Sample; exact : ExactCorrelators at its width. Returns dict, name -> Measured.
     """
     plan = make_plan(sample.case.law(sample.width), len(sample.case.x), ORDERS, sample.estimator, None)
-    truth = {name: (exact.deviation(n) if name[0] == "m" else exact.connected(n)).mean for name, n in QUANTITIES.items()}
+    truth = {
+        name: (exact.deviation(n) if name[0] == "m" else exact.connected(n)).mean for name, n in QUANTITIES.items()
+    }
     truth |= {name: truth[name] / exact.gp(n).mean for name, n in QUANTITIES.items() if name[0] == "g"}
     signs = {name: np.where(value < 0, -1.0, 1.0) for name, value in truth.items()}
 

@@ -77,8 +77,16 @@ class Scale:
 
     def __post_init__(self):
         if self.n_experiments < 8:
-            raise ArgumentError(f"n_experiments={self.n_experiments}: their spread is the error bar, which takes 8 or more")
-        if self.n_nets < 16 or not self.widths or min(self.widths) < 1 or not set(self.dims) <= {1, 2, 3} or not self.dims:
+            raise ArgumentError(
+                f"n_experiments={self.n_experiments}: their spread is the error bar, which takes 8 or more"
+            )
+        if (
+            self.n_nets < 16
+            or not self.widths
+            or min(self.widths) < 1
+            or not set(self.dims) <= {1, 2, 3}
+            or not self.dims
+        ):
             raise ArgumentError(f"a scale needs n_nets >= 16, widths >= 1 and dims among 1, 2, 3; got {self}")
 
     @property
@@ -97,7 +105,7 @@ class Scale:
 
     @classmethod
     def of(cls, scale):
-        """"quick", "paper", or a Scale as it is."""
+        """ "quick", "paper", or a Scale as it is."""
         if isinstance(scale, cls):
             return scale
         known = {"quick": QUICK, "paper": PAPER}

@@ -11,7 +11,10 @@ from .cases import ESTIMATORS, LAWS
 __all__ = ["draw_all"]
 
 _ORDER_STYLE = {2: (plot.COLORS["black"], "^"), 4: (plot.COLORS["blue"], "o"), 6: (plot.COLORS["red"], "s")}
-_ESTIMATOR_STYLE = {"direct": (plot.COLORS["orange"], "o", 1 / 1.05), "gram": (plot.COLORS["green"], "D", 1.05)}  # side by side
+_ESTIMATOR_STYLE = {
+    "direct": (plot.COLORS["orange"], "o", 1 / 1.05),
+    "gram": (plot.COLORS["green"], "D", 1.05),
+}  # side by side
 _DIM_STYLE = {1: (plot.COLORS["blue"], "o"), 2: (plot.COLORS["red"], "s"), 3: (plot.COLORS["green"], "^")}
 
 
@@ -24,8 +27,14 @@ def draw_all(folder, measured, tables, scale):
         return {name: folder.figure(name, figure) for name, figure in figures.items()}
 
 
-def _legend(figure, handles):
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), handletextpad=0.4, columnspacing=1.2)
+def _legend(figure, handles, columns=7):
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), columns),
+        handletextpad=0.4,
+        columnspacing=1.2,
+    )
 
 
 def _handle(label, **style):
@@ -62,7 +71,7 @@ def _correlators(measured, scale, net):
     axes[2, 0].set_ylabel(r"mean $|G^{(6)}_{\rm c} / G^{(6)}_{\rm GP}|$")
     handles = [_handle(f"$m_{n}$", color=color, marker=marker) for n, (color, marker) in _ORDER_STYLE.items()]
     handles += [_handle(name, color=color, marker=marker) for name, (color, marker, _) in _ESTIMATOR_STYLE.items()]
-    _legend(figure, handles + _point_handles())
+    _legend(figure, handles + _point_handles(), columns=5)
     return figure
 
 
@@ -91,7 +100,9 @@ def _kernels(measured, table, scale):
         ax.set_xlim(min(scale.widths) / 1.4, max(scale.widths) * 1.4)
     handles = [_handle(f"$d$ = {dim}", color=_DIM_STYLE[dim][0], marker="o") for dim in scale.dims]
     handles += [_handle(name, marker=marker) for name, (_, marker, _) in _ESTIMATOR_STYLE.items()]
-    _legend(figure, handles + [_handle("heavy tail", marker="x"), _handle("bound for all, 0.1 %", ls=(0, (3, 2)), lw=0.8)])
+    _legend(
+        figure, handles + [_handle("heavy tail", marker="x"), _handle("bound for all, 0.1 %", ls=(0, (3, 2)), lw=0.8)]
+    )
     return figure
 
 
@@ -105,12 +116,29 @@ def _constants(measured, scale):
             color, marker = _DIM_STYLE[case.dim_in]
             drawn += len(points)
             if points:
-                ratio, stderr = (np.array([getattr(p, name) / p.exact_value for p in points]) for name in ("aligned", "aligned_stderr"))
+                ratio, stderr = (
+                    np.array([getattr(p, name) / p.exact_value for p in points])
+                    for name in ("aligned", "aligned_stderr")
+                )
                 plot.ratios(_ratio(points, 1.07 ** (k - 1), ratio, stderr), ax=ax, color=color, marker=marker)
         if not drawn:
-            ax.text(0.5, 0.6, "heavy tails at every width:\nexact values only", transform=ax.transAxes, ha="center", color="0.35")
+            ax.text(
+                0.5,
+                0.6,
+                "heavy tails at every width:\nexact values only",
+                transform=ax.transAxes,
+                ha="center",
+                color="0.35",
+            )
         ax.set_ylabel(r"mean $|m_4|$, gram / exact" if net == next(iter(LAWS)) else "")
-    _legend(figure, [_handle(f"$d$ = {dim}", color=color, marker=marker) for dim, (color, marker) in _DIM_STYLE.items() if dim in scale.dims])
+    _legend(
+        figure,
+        [
+            _handle(f"$d$ = {dim}", color=color, marker=marker)
+            for dim, (color, marker) in _DIM_STYLE.items()
+            if dim in scale.dims
+        ],
+    )
     return figure
 
 
@@ -122,7 +150,12 @@ def _noise(measured, scale):
             points = series(measured, cases[0], estimator, f"g{n}").points
             ratio = np.array([p.spread / p.exact_spread for p in points])
             error = ratio / np.sqrt(2 * (points[0].n_experiments - 1))
-            plot.ratios(_ratio(points, 1.06 ** (k - 1.5), ratio, error), ax=ax, color=_ORDER_STYLE[n][0], marker=_ESTIMATOR_STYLE[estimator][1])
+            plot.ratios(
+                _ratio(points, 1.06 ** (k - 1.5), ratio, error),
+                ax=ax,
+                color=_ORDER_STYLE[n][0],
+                marker=_ESTIMATOR_STYLE[estimator][1],
+            )
         ax.set(yscale="log", xlim=(min(scale.widths) / 1.4, max(scale.widths) * 1.4))
         ax.set_ylabel("spread of experiments / exact" if net == next(iter(LAWS)) else "")
     handles = [_handle(f"connected, $n$ = {n}", color=_ORDER_STYLE[n][0], marker="o") for n in (4, 6)]
@@ -131,7 +164,9 @@ def _noise(measured, scale):
 
 
 def _ratio(points, shift, ratio, stderr):
-    return SimpleNamespace(widths=np.array([p.width for p in points]) * shift, ratio=np.asarray(ratio), stderr=np.asarray(stderr))
+    return SimpleNamespace(
+        widths=np.array([p.width for p in points]) * shift, ratio=np.asarray(ratio), stderr=np.asarray(stderr)
+    )
 
 
 def _estimators(table, scale):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2 as chi2_law
 
-__all__ = ["Fit", "expansion", "power_law", "resolved_range"]
+__all__ = ["Fit", "expansion", "power_law"]
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,6 @@ class Fit:
     @property
     def p_value(self):
         return float(chi2_law.sf(self.chi2, self.dof)) if self.dof else float("nan")
-
-
-def resolved_range(trusted, resolved):
-    """Points to fit, in the order of widths: the trusted ones up to the first that is not above the background.
-
-    A lone point beyond would be there because it fluctuated upward, and would flatten the slope.
-
-    Examples
-    --------
-    >>> resolved_range(np.array([False, True, True, True]), np.array([False, True, False, True])).tolist()
-    [False, True, False, False]
-    """
-    return trusted & np.logical_and.accumulate(resolved | ~trusted)
 
 
 def power_law(widths, values, stderr):

@@ -100,7 +100,10 @@ def _output_moments(h, width, w2, b2):
 
 def _gram_moments(h, width, w2):
     """E delta^k, k = 0 .. 12, of delta = (sigma_w^2 / N) sum_j (h_j^2 - E h^2)."""
-    centred = [sum(comb(k, j) * h[j] * (-h[1]) ** (k - j) for j in range(k + 1)) * (w2 / width) ** k for k in range(_TOP // 2 + 1)]
+    centred = [
+        sum(comb(k, j) * h[j] * (-h[1]) ** (k - j) for j in range(k + 1)) * (w2 / width) ** k
+        for k in range(_TOP // 2 + 1)
+    ]
     centred[1] = 0.0
     return _moments(_power(_series(centred), width))
 

@@ -5,7 +5,7 @@ from scipy.stats import t as student
 
 from .analysis import series
 from .cases import ESTIMATORS
-from .fits import expansion, power_law, resolved_range
+from .fits import expansion, power_law
 
 __all__ = ["CLAIMS", "constants", "correlators", "estimators", "expansions", "kernels", "rates", "slopes"]
 
@@ -39,14 +39,14 @@ def _curves(measured, scale, quantities):
 
 
 def slopes(measured, scale):
-    """Power laws through the points above background; `exact_slope` is the same fit to the exact curve.
+    """Power laws through the points in reach (`Measured.in_reach`); `exact_slope` is the same fit to the exact curve.
 
     Rows of estimator "exact" hold the slope of the exact curve over all widths with equal relative weights: the result
     where sampling has none.
     """
     rows = []
     for row, curve in _curves(measured, scale, CLAIMS):
-        use = resolved_range(curve.trusted, curve.resolved)
+        use = curve.in_reach
         n, error = curve.widths[use], curve.stderr[use]
         row |= {"claim": CLAIMS[row["quantity"]], "widths": n.tolist()}
         fit = power_law(n, curve.value[use], error)
@@ -64,10 +64,10 @@ def slopes(measured, scale):
 
 
 def expansions(measured, scale):
-    """m_6 = A / N + B / N^2 through the points above background, and the same fit to the exact curve."""
+    """m_6 = A / N + B / N^2 through the points in reach, and the same fit to the exact curve."""
     rows = []
     for row, curve in _curves(measured, scale, ("m6",)):
-        use = resolved_range(curve.trusted, curve.resolved)
+        use = curve.in_reach
         fit = expansion(curve.widths[use], curve.value[use], curve.stderr[use])
         if fit is not None:
             truth = expansion(curve.widths[use], curve.exact[use], curve.stderr[use])
@@ -85,7 +85,9 @@ def constants(measured, scale):
         points = [p for p in curve.points if p.verdict != "heavy tail"]
         row |= {"exact": float(curve.widths[0] * curve.exact[0]), "n_widths": len(points)}
         if points:
-            value, error = (np.array([p.width * getattr(p, name) for p in points]) for name in ("aligned", "aligned_stderr"))
+            value, error = (
+                np.array([p.width * getattr(p, name) for p in points]) for name in ("aligned", "aligned_stderr")
+            )
             weight = error**-2 / (error**-2).sum()
             mean, stderr = float(weight @ value), float((error**-2).sum() ** -0.5)
             row |= {"value": mean, "stderr": stderr, "pull": (mean - row["exact"]) / stderr}

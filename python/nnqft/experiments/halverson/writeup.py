@@ -44,7 +44,7 @@ def _reading(scale):
 - *direct* averages products of outputs, as the paper does. *gram* sums over the Gaussian output weights exactly and averages the
   hidden Gram matrix; its m_4 and m_6 put the kernel K for the 2-point function, which is an identity for one hidden layer.
 - Exact values: cumulants of one neuron, in closed form or by quadrature. They are lines in the figures and never points.
-- (b): not above the background, or below {LEAST_SIGNAL:g} standard errors; not used in fits. (t): **heavy tail, not trustworthy**: by the exact
+- (b): not above the background, or below {LEAST_SIGNAL:g} standard errors. (t): **heavy tail, not trustworthy**: by the exact
   kurtosis of one network's contribution, {scale.total:,} networks do not know their own error bar to {HEAVY_TAIL:.0%}; the sample then mostly misses
   the rare networks that make the mean, and comes out too small with too small an error. Grey crosses in the figures; no pulls, no fits."""
 
@@ -56,12 +56,21 @@ def _cell(point):
 def _correlators(measured, scale):
     parts = ["## Correlators against width"]
     for net in LAWS:
-        parts.append(_figure(f"correlators_{net}", f"{net}-net: deviations m_n by products of outputs (top), connected 4- and 6-point functions by both estimators"))
+        parts.append(
+            _figure(
+                f"correlators_{net}",
+                f"{net}-net: deviations m_n by products of outputs (top), connected 4- and 6-point functions by both estimators",
+            )
+        )
         for case in (c for c in scale.cases if c.net == net):
             columns = [("direct", q) for q in QUANTITIES] + [("gram", "m4"), ("gram", "m6"), ("gram", "g6")]
             curves = [series(measured, case, estimator, q) for estimator, q in columns]
             exact = [series(measured, case, "gram", q) for q in ("m4", "m6", "g6")]
-            heads = ["N"] + [f"{_NAMES[q]} {estimator}" for estimator, q in columns] + [f"{_NAMES[c.quantity]} exact" for c in exact]
+            heads = (
+                ["N"]
+                + [f"{_NAMES[q]} {estimator}" for estimator, q in columns]
+                + [f"{_NAMES[c.quantity]} exact" for c in exact]
+            )
             rows = [[str(width)] + [_cell(c.points[i]) for c in curves] + [number(c.exact[i], digits=5) for c in exact]
                     for i, width in enumerate(curves[0].widths)]  # fmt: skip
             parts.append(f"### {case.title}\n\n" + markdown_table(heads, rows))
@@ -69,7 +78,18 @@ def _correlators(measured, scale):
 
 
 def _slopes(tables):
-    heads = ["net", "d", "estimator", "quantity", "claimed", "widths used", "slope", "exact curve, same points", "pull", "chi^2 / dof"]
+    heads = [
+        "net",
+        "d",
+        "estimator",
+        "quantity",
+        "claimed",
+        "widths used",
+        "slope",
+        "exact curve, same points",
+        "pull",
+        "chi^2 / dof",
+    ]
     shown = [r for r in tables["slopes"] if (r["estimator"], r["quantity"]) != ("gram", "m4")]  # gram: m_4 = g_4
     fitted = [r for r in shown if "slope" in r and r["estimator"] != "exact"]
     measured = {(r["net"], r["dim_in"], r["quantity"]) for r in fitted}
@@ -87,8 +107,8 @@ def _slopes(tables):
     claims = ", ".join(f"{_NAMES[q]} ~ N^{k}" for q, k in CLAIMS.items())
     return f"""## Slopes
 
-Weighted fits of mean |.| ~ N^slope through the widths without a heavy tail, up to the first that is not above the background. Claimed:
-m_2 = 0, {claims}. All but m_6 are identities at every width, so these fits test the sampling. m_6 = A/N + B/N^2 is steeper
+Weighted fits of mean |.| ~ N^slope through the widths without a heavy tail whose *exact* value is above the background (chosen by
+measured values, points near the background would flatten the slope). Claimed: m_2 = 0, {claims}. All but m_6 are identities at every width, so these fits test the sampling. m_6 = A/N + B/N^2 is steeper
 than 1/N at small widths, as its exact curve is: a precise measurement gives a large chi^2 for the power law and a good one for the
 expansion. Rows "exact" stand where no sampled point can be used: the slope of the exact curve over all widths.
 
@@ -135,7 +155,16 @@ Bonferroni).
 
 
 def _noise(measured, scale):
-    heads = ["N", "quantity", "estimator", "exact", "sampled", "exact signal / noise of this study", "spread / exact spread", "networks for signal / noise = 1"]
+    heads = [
+        "N",
+        "quantity",
+        "estimator",
+        "exact",
+        "sampled",
+        "exact signal / noise of this study",
+        "spread / exact spread",
+        "networks for signal / noise = 1",
+    ]
     parts = []
     for case in [c for c in scale.cases if c.net == "gauss"][:1]:
         curves = [series(measured, case, estimator, q) for q in ("g4", "g6") for estimator in ESTIMATORS]
@@ -158,14 +187,26 @@ sampled points are shown as what they are.
 
 
 def _estimators(tables, metadata):
-    seconds = {(r["net"], r["dim_in"], r["width"], r["estimator"]): r["seconds_for_1_percent"] for r in metadata["rates"]}
+    seconds = {
+        (r["net"], r["dim_in"], r["width"], r["estimator"]): r["seconds_for_1_percent"] for r in metadata["rates"]
+    }
     dim = min(r["dim_in"] for r in tables["estimators"])
     rows = []
     for r in (r for r in tables["estimators"] if r["dim_in"] == dim):
         times = [seconds[r["net"], r["dim_in"], r["width"], e] for e in ESTIMATORS]
         rows.append([r["net"], r["width"], *(number(r[e], digits=2) for e in ESTIMATORS), number(r["ratio"], digits=2),
                      *(number(r[e + "_exact"], digits=2) for e in ESTIMATORS), *(number(t, digits=2) for t in times)])  # fmt: skip
-    heads = ["net", "N", "direct", "gram", "direct / gram", "direct, exact, 1 input", "gram, exact, 1 input", "direct, s", "gram, s"]
+    heads = [
+        "net",
+        "N",
+        "direct",
+        "gram",
+        "direct / gram",
+        "direct, exact, 1 input",
+        "gram, exact, 1 input",
+        "direct, s",
+        "gram, s",
+    ]
     noise = (2 / (metadata["scale"]["n_experiments"] - 1)) ** 0.5
     return f"""## Estimators: networks for 1 % on the connected 4-point function
 
