@@ -15,13 +15,16 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from . import _core
-from ._duals import ACTIVATIONS
-from ._kernels import check_law, check_points, nngp_kernel as nngp, ntk_kernel as ntk
+from ._kernels import check_points  # noqa: F401  (shared with ensemble)
+from ._kernels import nngp_kernel as nngp
+from ._kernels import ntk_kernel as ntk
+from ._kernels_extra import conv_nngp, residual_nngp
 from ._laws import Laws
 from .errors import ArgumentError, ShapeError
 from .net import Net
 
-__all__ = ["Network", "gauss_net", "relu_net", "erf_net", "cos_net", "mlp", "Net", "nngp", "ntk", "RadialAmplitude", "as_key"]
+__all__ = ["Network", "gauss_net", "relu_net", "erf_net", "cos_net", "mlp", "Net", "nngp", "ntk", "conv_nngp",
+           "residual_nngp", "RadialAmplitude", "as_key"]
 
 KERNEL_ACTIVATIONS = (
     "relu", "leaky_relu", "erf", "tanh", "sigmoid", "softplus", "swish", "gelu", "sin", "cos", "exp", "identity", "polynomial",
