@@ -364,8 +364,8 @@ def _expected_members(header):
     }  # fmt: skip
 
 
-class ExactCorrelators(_Views):
-    """Exact correlators of one hidden layer: the views of `Correlators` with zero errors."""
+class ExactCorrelators(Correlators):
+    """Exact correlators of one hidden layer: the views of `Correlators` with zero errors; nothing to merge or save."""
 
     estimator, sampler, seed, n_nets = "exact", None, None, None
 
@@ -400,6 +400,11 @@ class ExactCorrelators(_Views):
         cumulants = {k: self._values[k].connected[None] for k in self.orders if k <= n}
         value = self._exact_difference(cumulants, n)[0]
         return value, np.zeros_like(value)
+
+    def _refuse(self, *_args, **_keywords):
+        raise ArgumentError("exact correlators hold no networks: call exact_correlators(net, x, orders=...) again instead")
+
+    __add__ = save = at_width = function = spec = _refuse
 
     def __repr__(self):
         return f"ExactCorrelators({self.net!r}, n_points={len(self.x)}, orders={self.orders})"

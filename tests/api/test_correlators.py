@@ -223,6 +223,22 @@ def test_memory_does_not_grow_with_the_number_of_networks():
     assert 0.3 * expected < large < 2 * expected
 
 
+@pytest.mark.slow
+def test_a_billion_networks_need_less_than_200_megabytes():
+    code = """
+import resource
+import numpy as np
+from nnqft.ensemble import correlators
+from nnqft.networks import erf_net
+x = np.array([-1, -0.6, -0.2, 0.2, 0.6, 1.0])
+result = correlators(erf_net(100, dim_in=1), x, orders=(2, 4), n_nets=10**9, estimator="direct", seed=1)
+print(result.n_nets, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    nets, kilobytes = map(int, done.stdout.split())
+    assert nets == 10**9 and kilobytes < 200_000
+
+
 # ---- bad input -------------------------------------------------------------------------------------------------
 
 
@@ -300,6 +316,14 @@ def test_runs_that_differ_do_not_merge(change):
     a = correlators(NET, X, n_nets=512, seed=3)
     with pytest.raises(StateError, match="differ in"):
         a + correlators(NET, X, start=512, n_nets=512, **({"seed": 3} | change))
+
+
+def test_exact_correlators_are_correlators_that_neither_merge_nor_save(tmp_path):
+    exact = exact_correlators(NET, X)
+    assert isinstance(exact, Correlators) and exact.full(4).stderr.max() == 0
+    for refused in (lambda: exact + exact, lambda: exact.save(tmp_path / "x.npz"), lambda: exact.at_width(3)):
+        with pytest.raises(ArgumentError, match="hold no networks"):
+            refused()
 
 
 def test_runs_that_overlap_do_not_merge():

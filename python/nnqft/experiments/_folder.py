@@ -74,34 +74,38 @@ class Folder:
         header, _ = _store.load(self.path / "run.npz", expect=lambda header: {})
         if header.get("spec_hash") == self.hash:
             return True
-        theirs = header.get("spec", {})
-        differ = [
-            f"{key} is {theirs.get(key)!r:.60} there and {self.spec.get(key)!r:.60} here"
-            for key in sorted({*self.spec, *theirs})
-            if _store.spec_hash({key: theirs.get(key)}) != _store.spec_hash({key: self.spec.get(key)})
-        ]
         raise StateError(
-            f"{self.path} holds another run ({'; '.join(differ) or 'its file is inconsistent'}): choose another folder, "
+            f"{self.path} holds another run ({self._difference(header.get('spec', {}))}): choose another folder, "
             "or repeat that run's settings to go on with it; nothing was changed"
         )
 
-    def part(self, name, expect, compute):
-        """(header, arrays) of a part of the work: read if it was finished before, else `compute()`d and stored.
+    def _difference(self, theirs):
+        same = lambda key: _store.spec_hash({"": theirs.get(key)}) == _store.spec_hash({"": self.spec.get(key)})
+        keys = [key for key in sorted({*self.spec, *theirs}) if not same(key)]
+        return "; ".join(
+            f"{key} is {theirs.get(key)!r:.100} there and {self.spec.get(key)!r:.100} here" for key in keys
+        )
 
-        expect : dict, name -> (dtype, shape) of its arrays; compute : callable -> (header, arrays), headers for JSON.
+    def read(self, name, members):
+        """(header, arrays) of a finished part of the work; None if there is none.
+
+        members : dict, name -> (dtype, shape) of its arrays. StateError for a damaged file or one of another run.
         """
-        path = self.path / "raw" / f"{name}.npz"
 
         def mine(header):
             if (header.get("run"), header.get("part")) != (self.hash, name):
                 raise StateError(f"it belongs to another run than {self.path}")
-            return expect
+            return members
 
-        if path.exists():
-            return _store.load(path, expect=mine)
-        header, arrays = compute()
+        try:
+            return _store.load(self.path / "raw" / f"{name}.npz", expect=mine)
+        except FileNotFoundError:
+            return None
+
+    def store(self, name, header, arrays):
+        """Keep a finished part of the work; `header` for JSON."""
+        path = self.path / "raw" / f"{name}.npz"
         _store.save(path, {**header, "run": self.hash, "part": name}, arrays)
-        return header, arrays
 
     def write(self, name, content):
         """Put text or bytes in the file `name`, whole or not at all; returns its path."""

@@ -111,5 +111,5 @@ def markdown_table(heads, rows):
     |---|---|
     | 2 | -1 |
     """
-    row = lambda cells: "| " + " | ".join(map(str, cells)) + " |"  # noqa: E731
+    row = lambda cells: "| " + " | ".join(map(str, cells)) + " |"
     return "\n".join([row(heads), "|" + "---|" * len(heads), *map(row, rows)])

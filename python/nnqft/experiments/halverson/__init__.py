@@ -15,11 +15,11 @@ from ...errors import ArgumentError
 from .._folder import Folder
 from .._progress import progress_bar, say
 from .._report import Report
-from . import tables as make
 from .analysis import analyse, exact_values
 from .cases import Scale
 from .figures import draw_all
 from .sampling import sample_all, work
+from .tables import build, rates
 from .writeup import write_up
 
 __all__ = ["Scale", "run"]
@@ -88,9 +88,7 @@ def run(outdir="nnqft-halverson", *, scale="quick", seed=0, device="cpu", thread
         sampled = time.perf_counter()
         exact = exact_values(scale)
         measured = [analyse(sample, exact[sample.case].at_width(sample.width)) for sample in samples]
-        tables = {"correlators": make.correlators(measured), "slopes": make.slopes(measured, scale),
-                  "expansions": make.expansions(measured, scale), "constants": make.constants(measured, scale),
-                  "kernels": make.kernels(measured, scale), "estimators": make.estimators(measured, scale)}  # fmt: skip
+        tables = build(measured, scale)
         analysed = time.perf_counter()
         figures = draw_all(folder, measured, tables, scale)
         seconds = _sampling_seconds(samples) | {
@@ -99,7 +97,7 @@ def run(outdir="nnqft-halverson", *, scale="quick", seed=0, device="cpu", thread
         }
         metadata = _metadata(scale, seed, device, threads) | {
             "seconds": seconds | {"total": sum(seconds.values()), "this call": time.perf_counter() - start},
-            "rates": make.rates(samples, tables["estimators"]),
+            "rates": rates(samples, tables["estimators"]),
         }
         text = write_up(measured, tables, metadata, scale)
         report = Report("halverson", folder.path, metadata, tables, figures, text)

@@ -78,7 +78,7 @@ def one_net(case, width, quantity, estimator):
         variance = moments[2]
         phi = {"m2": [0, 1.0], "m4": [0, 0, 3.0], "g4": [0, 0, 3.0], "g6": [0, -45 * variance, 0, 15.0],
                "m6": [0, -45 * variance, 45 * K, 15.0]}[quantity]  # fmt: skip
-    mean = lambda p: float(np.dot(p, moments[: len(p)]))  # noqa: E731
+    mean = lambda p: float(np.dot(p, moments[: len(p)]))
     centred = np.array(phi, dtype=float)
     centred[0] -= mean(centred)
     square = poly.polymul(centred, centred)

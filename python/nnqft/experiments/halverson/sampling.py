@@ -1,4 +1,4 @@
-"""The sampling: `n_experiments` independent runs for every net, dimension, width and estimator, kept as their moments."""
+"""The sampling: independent runs for every net, dimension, width and estimator, kept as their moments."""
 
 import time
 from dataclasses import dataclass
@@ -38,25 +38,33 @@ def sample_all(folder, scale, *, seed, device, threads, advance):
     for case in scale.cases:
         for estimator in ESTIMATORS:
             for width in scale.widths:
+                name = f"{case.net}_d{case.dim_in}_N{width}_{estimator}"
                 n_sums = make_plan(case.law(width), len(case.x), ORDERS, estimator, None).program.n_sums
-                header, arrays = folder.part(
-                    f"{case.net}_d{case.dim_in}_N{width}_{estimator}",
-                    {"moments": (np.float64, (scale.n_experiments, n_sums)), "x": (np.float64, case.x.shape)},
-                    lambda: _sample(case, width, estimator, scale, seed, device, threads),
-                )
+                members = {"moments": (np.float64, (scale.n_experiments, n_sums)), "x": (np.float64, case.x.shape)}
+                part = folder.read(name, members)
+                if part is not None:
+                    advance(width * scale.total)
+                else:
+                    part = _measure(case, width, estimator, scale, seed, device, threads, advance)
+                    folder.store(name, *part)
+                header, arrays = part
                 samples.append(Sample(case, width, estimator, scale.n_nets, arrays["moments"], header["seconds"]))
-                advance(width * scale.total)
     return samples
 
 
-def _sample(case, width, estimator, scale, seed, device, threads):
-    net, rows = case.law(width), []
-    start = time.perf_counter()
+def _measure(case, width, estimator, scale, seed, device, threads, advance):
+    """Header and arrays of one sample: `n_experiments` runs, each with its own seed."""
+    net, rows, start = case.law(width), [], time.perf_counter()
     for k in range(scale.n_experiments):
-        run = correlators(net, case.x, orders=ORDERS, n_nets=scale.n_nets, estimator=estimator, sampler="weights",
-                          seed=experiment_seed(seed, case, width, k), device=device, threads=threads)  # fmt: skip
+        run = correlators(
+            net, case.x, orders=ORDERS, n_nets=scale.n_nets, estimator=estimator, sampler="weights",
+            seed=experiment_seed(seed, case, width, k), device=device, threads=threads,
+        )  # fmt: skip
         rows.append(run.moments())
-    header = {"network": net.to_dict(), "estimator": estimator, "sampler": "weights", "orders": list(ORDERS),
-              "n_nets": scale.n_nets, "seeds": f"SeedSequence({seed}, spawn_key={experiment_seed(seed, case, width, 0).spawn_key[:3]} + (experiment,))",
-              "seconds": time.perf_counter() - start}  # fmt: skip
+        advance(width * scale.n_nets)
+    header = {
+        "network": net.to_dict(), "estimator": estimator, "sampler": "weights", "orders": ORDERS, "n_nets": scale.n_nets,
+        "seed": seed, "spawn_key": [*experiment_seed(seed, case, width, 0).spawn_key[:3], "experiment"],
+        "seconds": time.perf_counter() - start,
+    }  # fmt: skip
     return header, {"moments": np.array(rows), "x": case.x}

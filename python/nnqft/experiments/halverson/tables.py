@@ -7,14 +7,26 @@ from .analysis import series
 from .cases import ESTIMATORS
 from .fits import expansion, power_law
 
-__all__ = ["CLAIMS", "constants", "correlators", "estimators", "expansions", "kernels", "rates", "slopes"]
+__all__ = ["CLAIMS", "build", "rates"]
 
 CLAIMS = {"m4": -1, "m6": -1, "g4": -1, "g6": -2}  # exponents of the width; m_6 = A / N + B / N^2
 FAMILY_ERROR = 1e-3  # chance that one correct kernel table holds a pull beyond its bound
 PRECISION = 0.01  # of the connected 4-point function, where estimators are compared
 
 
-def correlators(measured):
+def build(measured, scale):
+    """All tables of the report, dict name -> rows, from the list of all `analyse`d samples."""
+    return {
+        "correlators": _correlators(measured),
+        "slopes": _slopes(measured, scale),
+        "expansions": _expansions(measured, scale),
+        "constants": _constants(measured, scale),
+        "kernels": _kernels(measured, scale),
+        "estimators": _estimators(measured, scale),
+    }
+
+
+def _correlators(measured):
     """Every quantity of every net, dimension, width and estimator.
 
     value: mean over unique tuples of |.|; aligned: mean of sign(exact) times the quantity, and its pull; spread_ratio:
@@ -38,7 +50,7 @@ def _curves(measured, scale, quantities):
                 yield {"net": case.net, "dim_in": case.dim_in, "estimator": estimator, "quantity": quantity}, curve
 
 
-def slopes(measured, scale):
+def _slopes(measured, scale):
     """Power laws through the points in reach (`Measured.in_reach`); `exact_slope` is the same fit to the exact curve.
 
     Rows of estimator "exact" hold the slope of the exact curve over all widths with equal relative weights: the result
@@ -63,7 +75,7 @@ def slopes(measured, scale):
     return rows
 
 
-def expansions(measured, scale):
+def _expansions(measured, scale):
     """m_6 = A / N + B / N^2 through the points in reach, and the same fit to the exact curve."""
     rows = []
     for row, curve in _curves(measured, scale, ("m6",)):
@@ -77,7 +89,7 @@ def expansions(measured, scale):
     return rows
 
 
-def constants(measured, scale):
+def _constants(measured, scale):
     """N mean |m_4|, which does not depend on the width: weighted mean over all widths without a heavy tail."""
     rows = []
     for row, curve in _curves(measured, scale, ("m4",)):
@@ -95,7 +107,7 @@ def constants(measured, scale):
     return rows
 
 
-def kernels(measured, scale):
+def _kernels(measured, scale):
     """Measured 2-point functions against the closed form: every tuple at every width, in standard errors.
 
     The bound is that of Student's t with n_experiments - 1 degrees of freedom at a chance of 0.1 % for all pulls of a
@@ -116,7 +128,7 @@ def kernels(measured, scale):
     return rows
 
 
-def estimators(measured, scale):
+def _estimators(measured, scale):
     """Networks for 1 % on the connected 4-point function (mean over tuples), by measured and by exact variance.
 
     Exact: at the first input alone, which for several inputs is the size of the answer and not the answer.
@@ -136,7 +148,7 @@ def estimators(measured, scale):
 
 
 def rates(samples, table):
-    """Measured speed, networks per second, and the time that `estimators` takes with it; differs between machines."""
+    """Networks per second, and the time for what the table `estimators` says; differs between machines."""
     needed = {(row["net"], row["dim_in"], row["width"], name): row[name] for row in table for name in ESTIMATORS}
     rows = []
     for s in samples:

@@ -188,7 +188,9 @@ bar are both too small. **For this net the exact curves are the result**; the sa
 
 
 def _estimators(tables, metadata):
-    seconds = {(r["net"], r["dim_in"], r["width"], r["estimator"]): r["seconds_for_1_percent"] for r in metadata["rates"]}
+    seconds = {
+        (r["net"], r["dim_in"], r["width"], r["estimator"]): r["seconds_for_1_percent"] for r in metadata["rates"]
+    }
     dim = min(r["dim_in"] for r in tables["estimators"])
     rows = []
     for r in (r for r in tables["estimators"] if r["dim_in"] == dim):
