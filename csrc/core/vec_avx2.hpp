@@ -123,7 +123,7 @@ NNQFT_HD VW xor_word(VW x, uint32_t c) {
 NNQFT_HD VW widen(VU x) { return {x.a, _mm256_srli_epi64(x.a, 32), x.b, _mm256_srli_epi64(x.b, 32)}; }
 NNQFT_HD VU narrow(VW x) { return {join_words(x.ae, x.ao), join_words(x.be, x.bo)}; }
 
-constexpr int kTileRows = 2, kTileColumns = 3;  // rows x points of a dense product held in registers
+constexpr int kTileRows = 1, kTileColumns = 4;  // rows x points of a dense product held in registers
 
 // Sum of the 16 lanes in float64, by halves: the order of vec_scalar.hpp.
 NNQFT_HD double sum_lanes(VF x) {

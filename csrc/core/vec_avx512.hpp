@@ -112,7 +112,7 @@ NNQFT_HD VW xor_word(VW a, uint32_t c) {
 NNQFT_HD VW widen(VU a) { return {a.v, _mm512_srli_epi64(a.v, 32)}; }
 NNQFT_HD VU narrow(VW a) { return _mm512_mask_shuffle_epi32(a.e, 0xAAAA, a.o, static_cast<_MM_PERM_ENUM>(0xA0)); }
 
-constexpr int kTileRows = 4, kTileColumns = 3;  // rows x points of a dense product held in registers
+constexpr int kTileRows = 4, kTileColumns = 6;  // rows x points of a dense product held in registers
 
 // Sum of the 16 lanes in float64, by halves: the order of vec_scalar.hpp.
 NNQFT_HD double sum_lanes(VF a) {

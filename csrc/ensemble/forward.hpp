@@ -138,9 +138,22 @@ NNQFT_HD void dense_tile(const F* w, const typename Types<F>::Real* x, const F* 
         for (int r = 0; r < R; ++r) z[(point + c) * G + row + r] = acc[c][r];
 }
 
+// All points of the first `rows` rows, a multiple of R.
+template <int R, bool kShared, class F>
+NNQFT_HD void dense_rows(const F* w, const typename Types<F>::Real* x, const F* h, int m, int count, int rows, F* z) {
+    constexpr int C = kTileColumns;
+    for (int row = 0; row < rows; row += R) {
+        int i = 0;
+        for (; i + C <= m; i += C) dense_tile<R, C, kShared>(w, x, h, m, count, row, i, z);
+        for (; i + 4 <= m; i += 4) dense_tile<R, 4, kShared>(w, x, h, m, count, row, i, z);
+        for (; i + 2 <= m; i += 2) dense_tile<R, 2, kShared>(w, x, h, m, count, row, i, z);
+        for (; i < m; ++i) dense_tile<R, 1, kShared>(w, x, h, m, count, row, i, z);
+    }
+}
+
 template <bool kShared, class F>
 static void dense_group(const Pass<F>& p, const Layer& layer, int l, int group_index, const F* h) {
-    constexpr int G = kDenseGroup, R = kTileRows, C = kTileColumns;
+    constexpr int G = kDenseGroup;
     const int m = p.spec.n_points, row0 = group_index * G;
     const int halves = layer.fan_out - row0 > 4 ? 2 : 1;
     F *w = p.weights(), *z = p.group(), *b = w + kChunk * G;
@@ -160,11 +173,7 @@ static void dense_group(const Pass<F>& p, const Layer& layer, int l, int group_i
                            static_cast<uint32_t>(2 * group_index + half), static_cast<uint32_t>(k0 + k), w + k * G + 4 * half);
         const auto* x = kShared ? p.points() + static_cast<ptrdiff_t>(k0) * m : nullptr;
         const F* in = kShared ? nullptr : h + static_cast<ptrdiff_t>(k0) * m;
-        for (int row = 0; row < 4 * halves; row += R) {
-            int i = 0;
-            for (; i + C <= m; i += C) dense_tile<R, C, kShared>(w, x, in, m, count, row, i, z);
-            for (; i < m; ++i) dense_tile<R, 1, kShared>(w, x, in, m, count, row, i, z);
-        }
+        dense_rows<kTileRows, kShared>(w, x, in, m, count, 4 * halves, z);
     }
 }
 

@@ -148,7 +148,7 @@ def _bench(arguments):
     print(f"normals  {_normal_rate(budget):.3g} /s       one core", flush=True)
     print(f"W1 nets  {_net_rate(budget):.3g} /s       {info['threads']} threads; 1-100-1 erf, 6 points, G2 and G4, "
           "every weight drawn", flush=True)  # fmt: skip
-    print("Against other libraries, in the source folder: pip install \".[bench]\" && pytest benches")
+    print("Against other libraries, in the source folder: pip install \".[bench]\" && pytest benches --benchmark-only")
 
 
 def _normal_rate(budget):

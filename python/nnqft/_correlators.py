@@ -404,7 +404,7 @@ class ExactCorrelators(Correlators):
     def _refuse(self, *_args, **_keywords):
         raise ArgumentError("exact correlators hold no networks: call exact_correlators(net, x, orders=...) again instead")
 
-    __add__ = save = at_width = function = spec = _refuse
+    __add__ = save = function = spec = _refuse
 
     def __repr__(self):
         return f"ExactCorrelators({self.net!r}, n_points={len(self.x)}, orders={self.orders})"

@@ -1,7 +1,8 @@
 """Figures: one function each, `(result, *, ax=None) -> artists`. They draw, and show or save nothing.
 
 Measured numbers are points with error bars, exact ones lines, noise levels dashed; what a sample cannot know is a cross
-without. Colours are those of Okabe and Ito, which colour-blind readers tell apart. Needs matplotlib, imported when drawing.
+without. Colours are those of Okabe and Ito, which colour-blind readers tell apart. Needs matplotlib, imported
+when drawing.
 
     with plot.theme():
         figure, axes = plot.canvas(1, 2)
@@ -35,10 +36,11 @@ def theme():
     """
     matplotlib = require()
     settings = {
-        "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8, "ytick.labelsize": 8,
-        "font.family": "sans-serif", "mathtext.fontset": "dejavusans", "axes.linewidth": 0.7, "lines.linewidth": 1.1,
-        "lines.markersize": 4.0, "xtick.direction": "in", "ytick.direction": "in", "xtick.top": True, "ytick.right": True,
-        "legend.frameon": False, "errorbar.capsize": 0.0, "axes.axisbelow": True, "figure.dpi": 100.0,
+        "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8,
+        "ytick.labelsize": 8, "font.family": "sans-serif", "mathtext.fontset": "dejavusans", "axes.linewidth": 0.7,
+        "lines.linewidth": 1.1, "lines.markersize": 4.0, "xtick.direction": "in", "ytick.direction": "in",
+        "xtick.top": True, "ytick.right": True, "legend.frameon": False, "errorbar.capsize": 0.0, "axes.axisbelow": True,
+        "figure.dpi": 100.0,
     }  # fmt: skip
     with matplotlib.rc_context(settings):
         yield
@@ -123,8 +125,9 @@ def against_width(
         if use.any():
             value, error = given["value"][use], given["stderr"][use]
             down = np.minimum(error, 0.9 * value)  # a bar that reaches 0 would leave a logarithmic axis
-            artists.append(ax.errorbar(n[use] * shift, value, (down, error), fmt=marker, color=color, mfc=face, mew=0.8, elinewidth=0.8,
-                                       zorder=3, label=label if face == color or not resolved.any() else None))  # fmt: skip
+            named = label if face == color or not resolved.any() else None
+            style = {"color": color, "mfc": face, "mew": 0.8, "elinewidth": 0.8, "zorder": 3, "label": named}
+            artists.append(ax.errorbar(n[use] * shift, value, (down, error), fmt=marker, **style))
     if not trusted.all():
         artists += ax.plot(
             n[~trusted] * shift, given["value"][~trusted], "x", color=color, ms=4.5, mew=1.0, alpha=0.7, zorder=3

@@ -134,8 +134,8 @@ def analyse(sample, exact):
             sample.case, sample.width, sample.estimator, name, mean, result.stderr[name], truth[name],
             value=float(abs(mean).mean()), value_stderr=float(result.stderr[name + "/value"]),
             aligned=float((signs[name] * mean).mean()), aligned_stderr=float(result.stderr[name + "/aligned"]),
-            background=float(spread.mean()), spread=float(spread[0]), n_nets=sample.n_nets, n_experiments=len(sample.moments),
-            one_net=one_net(sample.case, sample.width, name, sample.estimator),
+            background=float(spread.mean()), spread=float(spread[0]), n_nets=sample.n_nets,
+            n_experiments=len(sample.moments), one_net=one_net(sample.case, sample.width, name, sample.estimator),
         )  # fmt: skip
     return measured
 

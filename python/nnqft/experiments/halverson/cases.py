@@ -64,8 +64,8 @@ CASES = tuple(Case(net, dim_in) for net, dim_in in _INPUTS)
 class Scale:
     """Size of a study: `n_experiments` runs of `n_nets` drawn networks for every net, dimension, width and estimator.
 
-    The spread of the experiments gives the error bars, so there must be 8 or more. `budget` (seconds, two cores) is only
-    reported.
+    The spread of the experiments gives the error bars, so there must be 8 or more. `budget` (seconds, two cores) is
+    only reported.
     """
 
     name: str
@@ -77,17 +77,14 @@ class Scale:
 
     def __post_init__(self):
         if self.n_experiments < 8:
+            raise ArgumentError(f"n_experiments={self.n_experiments}: error bars from their spread take 8 or more")
+        object.__setattr__(self, "widths", tuple(self.widths))
+        object.__setattr__(self, "dims", tuple(self.dims))
+        rising = bool(self.widths) and all(a < b for a, b in zip((0, *self.widths), self.widths))
+        if self.n_nets < 16 or not rising or not self.dims or list(self.dims) != sorted({1, 2, 3} & set(self.dims)):
             raise ArgumentError(
-                f"n_experiments={self.n_experiments}: their spread is the error bar, which takes 8 or more"
+                f"a scale needs n_nets >= 16, rising widths >= 1, rising dims among 1, 2, 3; got {self}"
             )
-        if (
-            self.n_nets < 16
-            or not self.widths
-            or min(self.widths) < 1
-            or not set(self.dims) <= {1, 2, 3}
-            or not self.dims
-        ):
-            raise ArgumentError(f"a scale needs n_nets >= 16, widths >= 1 and dims among 1, 2, 3; got {self}")
 
     @property
     def total(self):
@@ -105,7 +102,7 @@ class Scale:
 
     @classmethod
     def of(cls, scale):
-        """ "quick", "paper", or a Scale as it is."""
+        """The scale of that name, or a Scale as it is."""
         if isinstance(scale, cls):
             return scale
         known = {"quick": QUICK, "paper": PAPER}

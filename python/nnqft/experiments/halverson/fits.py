@@ -25,8 +25,8 @@ class Fit:
 def power_law(widths, values, stderr):
     """value = exp(a) width^slope: `Fit` of (slope, a), or None with fewer than two points.
 
-    A straight line in logarithms starts it; then least squares of the values themselves, whose errors are symmetric and do
-    not depend on the value, so that upward fluctuations get no larger weight.
+    A straight line in logarithms starts it; then least squares of the values themselves, whose errors are symmetric
+    and do not depend on the value, so that upward fluctuations get no larger weight.
 
     Examples
     --------

@@ -27,7 +27,7 @@ _TOP = 24  # the kurtosis of f^6
 
 @dataclass(frozen=True)
 class OneNet:
-    """One network's contribution to a quantity divided by G_GP: its mean's signal, its standard deviation, its kurtosis."""
+    """One network's contribution to a quantity, over G_GP: the signal in its mean, standard deviation, kurtosis."""
 
     signal: float
     std: float
@@ -71,8 +71,9 @@ def one_net(case, width, quantity, estimator):
     signal = {"m2": 0.0, "m4": c4, "g4": c4, "g6": c6, "m6": 15 * c4 * K + c6}[quantity]
     if estimator == "direct":
         moments = _output_moments(h, width, w2, b2)
-        phi = {"m": [0.0] * n + [1.0], "g4": [0, 0, -6 * K, 0, 1.0],
-               "g6": [0, 0, 90 * K**2 - 15 * moments[4], 0, -15 * K, 0, 1.0]}[quantity if quantity[0] == "g" else "m"]  # fmt: skip
+        power = [0.0] * n + [1.0]
+        g4, g6 = [0, 0, -6 * K, 0, 1.0], [0, 0, 90 * K**2 - 15 * moments[4], 0, -15 * K, 0, 1.0]
+        phi = {"g4": g4, "g6": g6}.get(quantity, power)
     else:
         moments = _gram_moments(h, width, w2)
         variance = moments[2]

@@ -30,7 +30,7 @@ def work(scale):
 
 
 def sample_all(folder, scale, *, seed, device, threads, advance):
-    """All samples of a study, in a fixed order; each is stored in `folder` as soon as it is complete, and read if it was.
+    """All samples of a study, in a fixed order; each is stored in `folder` when it is complete, and read if it was.
 
     advance : callable(neurons), progress. An interrupt loses the sample in hand only.
     """
@@ -63,8 +63,9 @@ def _measure(case, width, estimator, scale, seed, device, threads, advance):
         rows.append(run.moments())
         advance(width * scale.n_nets)
     header = {
-        "network": net.to_dict(), "estimator": estimator, "sampler": "weights", "orders": ORDERS, "n_nets": scale.n_nets,
-        "seed": seed, "spawn_key": [*experiment_seed(seed, case, width, 0).spawn_key[:3], "experiment"],
+        "network": net.to_dict(), "estimator": estimator, "sampler": "weights", "orders": ORDERS,
+        "n_nets": scale.n_nets, "seed": seed,
+        "spawn_key": [*experiment_seed(seed, case, width, 0).spawn_key[:3], "experiment"],
         "seconds": time.perf_counter() - start,
     }  # fmt: skip
     return header, {"moments": np.array(rows), "x": case.x}

@@ -35,9 +35,9 @@ def _correlators(measured):
     return [
         {"net": p.case.net, "dim_in": p.case.dim_in, "width": p.width, "estimator": p.estimator, "quantity": p.quantity,
          "value": p.value, "stderr": p.value_stderr, "exact": p.exact_value, "background": p.background,
-         "aligned": p.aligned, "aligned_stderr": p.aligned_stderr, "pull": (p.aligned - p.exact_value) / p.aligned_stderr,
-         "spread_ratio": p.spread / p.exact_spread, "tail": p.tail,
-         "nets_for_unit_signal": p.one_net.nets_for_unit_signal, "verdict": p.verdict}
+         "aligned": p.aligned, "aligned_stderr": p.aligned_stderr,
+         "pull": (p.aligned - p.exact_value) / p.aligned_stderr, "spread_ratio": p.spread / p.exact_spread,
+         "tail": p.tail, "nets_for_unit_signal": p.one_net.nets_for_unit_signal, "verdict": p.verdict}
         for sample in measured for p in sample.values()
     ]  # fmt: skip
 
@@ -70,8 +70,9 @@ def _slopes(measured, scale):
         rows.append(row)
         if row["estimator"] == "gram" and len(curve.widths) > 1:
             truth = power_law(curve.widths, curve.exact, curve.exact)
-            rows.append(row | {"estimator": "exact", "widths": curve.widths.tolist(), "slope": truth.values[0], "stderr": 0.0,
-                               "exact_slope": truth.values[0], "pull": None, "chi2": None, "dof": 0, "p_value": None})  # fmt: skip
+            slope = {"slope": truth.values[0], "stderr": 0.0, "exact_slope": truth.values[0]}
+            none = {"pull": None, "chi2": None, "dof": 0, "p_value": None}
+            rows.append(row | {"estimator": "exact", "widths": curve.widths.tolist()} | slope | none)
     return rows
 
 
@@ -83,8 +84,9 @@ def _expansions(measured, scale):
         fit = expansion(curve.widths[use], curve.value[use], curve.stderr[use])
         if fit is not None:
             truth = expansion(curve.widths[use], curve.exact[use], curve.stderr[use])
-            row |= {"A": fit.values[0], "A_stderr": fit.stderr[0], "A_exact": truth.values[0], "B": fit.values[1],
-                    "B_stderr": fit.stderr[1], "B_exact": truth.values[1], "chi2": fit.chi2, "dof": fit.dof}  # fmt: skip
+            for k, name in enumerate("AB"):
+                row |= {name: fit.values[k], f"{name}_stderr": fit.stderr[k], f"{name}_exact": truth.values[k]}
+            row |= {"chi2": fit.chi2, "dof": fit.dof}
             rows.append(row)
     return rows
 
@@ -122,8 +124,8 @@ def _kernels(measured, scale):
             pulls = [abs(p.mean / p.stderr).max() for p in points]
             bound = float(student.isf(FAMILY_ERROR / 2 / row["n_pulls"], points[0].n_experiments - 1))
             worst = int(np.argmax(pulls))
-            row |= {"largest_pull": float(pulls[worst]), "at_width": points[worst].width, "bound": bound,
-                    "agrees": bool(max(pulls) < bound), "largest_error_bar": float(max(p.stderr.max() for p in points))}  # fmt: skip
+            row |= {"largest_pull": float(pulls[worst]), "at_width": points[worst].width, "bound": bound}
+            row |= {"agrees": bool(max(pulls) < bound), "largest_stderr": float(max(p.stderr.max() for p in points))}
         rows.append(row)
     return rows
 
@@ -154,6 +156,7 @@ def rates(samples, table):
     for s in samples:
         rate = len(s.moments) * s.n_nets / s.seconds
         n = needed[s.case.net, s.case.dim_in, s.width, s.estimator]
-        rows.append({"net": s.case.net, "dim_in": s.case.dim_in, "width": s.width, "estimator": s.estimator, "seconds": s.seconds,
-                     "nets_per_second": rate, "seconds_for_1_percent": None if n is None else n / rate})  # fmt: skip
+        row = {"net": s.case.net, "dim_in": s.case.dim_in, "width": s.width, "estimator": s.estimator}
+        row |= {"seconds": s.seconds, "nets_per_second": rate, "seconds_for_1_percent": None if n is None else n / rate}
+        rows.append(row)
     return rows

@@ -38,8 +38,8 @@ def _head(metadata, scale):
 Rerun of the correlator experiments of Halverson, Maiti and Stoner, *Neural networks and quantum field theory*
 (arXiv:2008.08601): scale `{scale.name}`, seed {metadata["seed"]}, nnqft {metadata["version"]}.
 {scale.n_experiments} experiments of {scale.n_nets:,} drawn networks, {scale.total:,} in all, for every net, input
-dimension, width and estimator; every weight is drawn. Each experiment has its own seed, and both estimators see the same
-networks. Every number below also stands in `report.json`; the moments of every experiment lie in `raw/`."""
+dimension, width and estimator; every weight is drawn. Each experiment has its own seed, and both estimators see the
+same networks. Every number below also stands in `report.json`; the moments of every experiment lie in `raw/`."""
 
 
 def _reading(scale):
@@ -48,16 +48,16 @@ def _reading(scale):
 - m_n = (G^(n) - G_GP^(n)) / G_GP^(n) and g_n = G_c^(n) / G_GP^(n), per unique tuple of inputs; values are means of |.|
   over tuples. **Noise makes |.| too large**: where a value is near the background it says nothing. `report.json` also
   has the mean of sign(exact) times the quantity (`aligned`), the same number without this bias; pulls use it.
-- Error bars: one standard error, delete-one jackknife over the experiments. Background: mean over tuples of the standard
-  deviation between experiments, the noise of one experiment of {scale.n_nets:,} networks.
+- Error bars: one standard error, delete-one jackknife over the experiments. Background: mean over tuples of the
+  standard deviation between experiments, the noise of one experiment of {scale.n_nets:,} networks.
 - *direct* averages products of outputs, as the paper does. *gram* sums over the Gaussian output weights exactly and
   averages the hidden Gram matrix; its m_4 and m_6 put the kernel K for the 2-point function, an identity for one hidden
   layer, so that its m_4 and g_4 are one number.
 - Exact values: cumulants of one neuron, in closed form or by quadrature. They are lines in the figures, never points.
 - (b): not above the background, or below {LEAST_SIGNAL:g} standard errors.
 - (t): **heavy tail, not trustworthy**. By the exact kurtosis of one network's contribution, {scale.total:,} networks do
-  not know their own error bar to {HEAVY_TAIL:.0%}. The sample then mostly misses the rare networks that make the mean, and
-  comes out too small with too small an error. Crosses in the figures; no fits."""
+  not know their own error bar to {HEAVY_TAIL:.0%}. The sample then mostly misses the rare networks that make the mean,
+  and comes out too small with too small an error. Crosses in the figures; no fits."""
 
 
 def _cell(point):
@@ -111,9 +111,9 @@ def _slopes(tables):
 
 Weighted fits of mean |.| ~ N^slope through the widths without a heavy tail whose *exact* value is above the background
 (if measured values chose them, points near the background would flatten the slope). Claimed: m_2 = 0, {claims}.
-All but m_6 are identities at every width, so these fits test the sampling. m_6 = A/N + B/N^2 is steeper than 1/N at small
-widths, as its exact curve is: a precise measurement gives the power law a large chi^2 and the expansion a good one.
-Rows "exact" stand where no sampled point can be used: the slope of the exact curve over all widths.
+All but m_6 are identities at every width, so these fits test the sampling. m_6 = A/N + B/N^2 is steeper than 1/N at
+small widths, as its exact curve is: a precise measurement gives the power law a large chi^2 and the expansion a
+good one. Rows "exact" stand where no sampled point can be used: the slope of the exact curve over all widths.
 
 {markdown_table(heads, rows)}
 
@@ -177,8 +177,9 @@ def _heavy_tails(measured, scale):
 One neuron's moments grow like E h^n = exp(n^2 s^2 / 2 - n s^2) with s^2 > sigma_b^2: the 4-point function has moderate
 noise, but its error bar needs E h^16, and the 6-point function is made by networks that no sample of this size contains.
 Exact moments tell: below, the networks that an estimator needs for signal / noise = 1, and the measured spread of the
-experiments over the exact one. Where that ratio is far below 1 the sample has not seen the tail, and its mean and its error
-bar are both too small. **For this net the exact curves are the result**; the sampled points are shown as what they are.
+experiments over the exact one. Where that ratio is far below 1 the sample has not seen the tail, and its mean and its
+error bar are both too small. **For this net the exact curves are the result**; the sampled points are shown as what
+they are.
 
 ### {case.title}
 
@@ -197,13 +198,13 @@ def _estimators(tables, metadata):
         values = [r["direct"], r["gram"], r["ratio"], r["direct_exact"], r["gram_exact"]]
         values += [seconds[r["net"], dim, r["width"], estimator] for estimator in ESTIMATORS]
         rows.append([r["net"], r["width"], *(number(value, digits=2) for value in values)])
-    heads = ["net", "N", "direct", "gram", "direct / gram", "direct, exact, 1 input", "gram, exact, 1 input", "direct, s",
-             "gram, s"]  # fmt: skip
+    heads = ["net", "N", "direct", "gram", "direct / gram", "direct, exact, 1 input", "gram, exact, 1 input"]
+    heads += ["direct, s", "gram, s"]
     noise = (2 / (metadata["scale"]["n_experiments"] - 1)) ** 0.5
     return f"""## Estimators: networks for 1 % on the connected 4-point function
 
-From the measured variance of the mean over tuples (known to {noise:.0%}), from exact moments at the first input, and the
-time at the rates of this run. d = {dim}; other dimensions stand in `report.json`.
+From the measured variance of the mean over tuples (known to {noise:.0%}), from exact moments at the first input, and
+the time at the rates of this run. d = {dim}; other dimensions stand in `report.json`.
 
 {markdown_table(heads, rows)}
 
