@@ -383,6 +383,8 @@ class ExactCorrelators(Correlators):
 
     def at_width(self, width):
         """The same correlators at another width, without new integrals: G_c^(n) ~ width^(1 - n/2), G^(2) stays."""
+        if self.net.laws.output_bias.kind != "normal":  # its cumulants do not scale with the width
+            return ExactCorrelators._compute(self.net.with_width(width), self.x, self.orders)
         other = object.__new__(ExactCorrelators)
         other.net, other.x, other._plan = self.net.with_width(width), self.x, self._plan
         ratio = other.net.widths[0] / self.net.widths[0]

@@ -64,9 +64,11 @@ class RadialAmplitude:
 
     nodes = 16385
 
-    def __init__(self, function, reach):
+    def __init__(self, function, reach, table=None):
         self.function, self.reach = function, float(reach)
-        table = np.asarray(function(np.linspace(0.0, self.reach, self.nodes)), dtype=np.float64)
+        if table is None:
+            table = function(np.linspace(0.0, self.reach, self.nodes))
+        table = np.asarray(table, dtype=np.float64)
         if table.shape != (self.nodes,) or not np.isfinite(table).all():
             raise ArgumentError(f"amplitude must map |w| in [0, {self.reach:g}] to finite numbers, elementwise")
         self.table = table
@@ -86,7 +88,7 @@ class RadialAmplitude:
 
 
 def _table_amplitude(table, reach):
-    return RadialAmplitude(CubicSpline(np.linspace(0.0, reach, len(table)), table), reach)
+    return RadialAmplitude(CubicSpline(np.linspace(0.0, reach, len(table)), table), reach, table)
 
 
 @dataclass(frozen=True)

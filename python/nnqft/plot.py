@@ -39,8 +39,8 @@ def theme():
         "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8,
         "ytick.labelsize": 8, "font.family": "sans-serif", "mathtext.fontset": "dejavusans", "axes.linewidth": 0.7,
         "lines.linewidth": 1.1, "lines.markersize": 4.0, "xtick.direction": "in", "ytick.direction": "in",
-        "xtick.top": True, "ytick.right": True, "legend.frameon": False, "errorbar.capsize": 0.0, "axes.axisbelow": True,
-        "figure.dpi": 100.0,
+        "xtick.top": True, "ytick.right": True, "legend.frameon": False, "errorbar.capsize": 0.0,
+        "axes.axisbelow": True, "figure.dpi": 100.0,
     }  # fmt: skip
     with matplotlib.rc_context(settings):
         yield

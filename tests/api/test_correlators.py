@@ -321,9 +321,18 @@ def test_runs_that_differ_do_not_merge(change):
 def test_exact_correlators_are_correlators_that_neither_merge_nor_save(tmp_path):
     exact = exact_correlators(NET, X)
     assert isinstance(exact, Correlators) and exact.full(4).stderr.max() == 0
-    for refused in (lambda: exact + exact, lambda: exact.save(tmp_path / "x.npz"), lambda: exact.at_width(3)):
+    for refused in (lambda: exact + exact, lambda: exact.save(tmp_path / "x.npz"), exact.spec):
         with pytest.raises(ArgumentError, match="hold no networks"):
             refused()
+
+
+@pytest.mark.parametrize("law", ["normal", {"output": "sign", "output_bias": "uniform"}])
+def test_exact_correlators_at_another_width_are_those_of_the_wider_net(law):
+    net = erf_net(20, dim_in=1, weight_law=law)
+    got, want = exact_correlators(net, X, orders=(2, 4, 6)).at_width(7), exact_correlators(net.with_width(7), X, orders=(2, 4, 6))
+    for n in (2, 4, 6):
+        np.testing.assert_allclose(got.connected(n).mean, want.connected(n).mean, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(got.full(n).mean, want.full(n).mean, rtol=1e-12)
 
 
 def test_runs_that_overlap_do_not_merge():

@@ -37,9 +37,9 @@ def contents(folder):
 
 
 def test_sampled_numbers_agree_with_the_exact_ones(report):
-    """About 130 numbers, some 60 independent: 31 degrees of freedom put one beyond 4.5 in 200 correct studies."""
+    """96 numbers, some 50 independent; with 31 degrees of freedom, one beyond 4.5 in 200 correct studies."""
     trusted = [row for row in report.tables["correlators"] if row["verdict"] != "heavy tail"]
-    assert len(trusted) > 100
+    assert len(trusted) > 80
     assert max(abs(row["pull"]) for row in trusted) < 4.5
     for row in rows(report, "correlators", estimator="gram", quantity="g4"):
         if row["verdict"] != "heavy tail":
@@ -116,31 +116,29 @@ def test_every_file_of_the_report_is_there(report):
     state = json.loads((folder / "report.json").read_text())
     assert state["metadata"]["seed"] == 1
     assert {"version", "isa", "threads", "seconds"} <= set(state["metadata"])
-    assert state["tables"]["correlators"][0] == report.tables["correlators"][0]
-    assert Report.load(folder).tables["slopes"][0]["claim"] == -1
+    assert state == report.to_dict() == Report.load(folder).to_dict()
     assert not list(folder.rglob("*.tmp"))
 
 
-def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path):
-    whole = halverson.run(tmp_path / "whole", scale=SMALLEST, threads=2)
-
+def test_an_interrupted_run_goes_on_to_the_same_numbers_with_other_threads(report, tmp_path):
     def interrupt(done, total):
         if done > 0.6 * total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        halverson.run(tmp_path / "cut", scale=SMALLEST, progress=interrupt)
-    kept = contents(tmp_path / "cut")
-    assert 0 < sum(path.suffix == ".npz" for path in kept) < 14
+        halverson.run(tmp_path, scale=TINY, seed=1, threads=1, progress=interrupt)
+    kept = {path: data for path, data in contents(tmp_path).items() if path.parts[0] == "raw"}
+    assert 0 < len(kept) < 36
     steps = []
-    resumed = halverson.run(tmp_path / "cut", scale=SMALLEST, threads=1, progress=lambda *step: steps.append(step))
-    assert resumed.to_dict()["tables"] == whole.to_dict()["tables"]
+    resumed = halverson.run(tmp_path, scale=TINY, seed=1, threads=2, progress=lambda *step: steps.append(step))
+    assert resumed.to_dict()["tables"] == report.to_dict()["tables"]
     assert steps[-1][0] == steps[-1][1]
-    raw = {path: data for path, data in kept.items() if path.parts[0] == "raw"}
-    assert raw.items() <= contents(tmp_path / "cut").items()
+    assert kept.items() <= contents(tmp_path).items()
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"scale": halverson.Scale("smallest", 8, 512, widths=(2, 3), dims=(1,))}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"scale": halverson.Scale("smallest", 8, 512, widths=(2, 3), dims=(1,))}]
+)
 def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path, change):
     def stop(done, total):
         raise KeyboardInterrupt
@@ -151,9 +149,7 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path, change):
     (name,) = change
     with pytest.raises(StateError, match=f"another run.*{name} is"):
         halverson.run(tmp_path, **{"scale": SMALLEST} | change)
-    assert {path: data for path, data in contents(tmp_path).items() if path.suffix != ".lock"} == {
-        path: data for path, data in before.items() if path.suffix != ".lock"
-    }
+    assert contents(tmp_path) == before
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
@@ -163,14 +159,18 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("arguments", [{"scale": "large"}, {"scale": SMALLEST, "seed": -1}, {"scale": SMALLEST, "seed": 0.5}])
+@pytest.mark.parametrize(
+    "arguments", [{"scale": "large"}, {"scale": SMALLEST, "seed": -1}, {"scale": SMALLEST, "seed": 0.5}]
+)
 def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, arguments):
     with pytest.raises(ArgumentError):
         halverson.run(tmp_path / "new", **arguments)
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("change", [{"n_experiments": 7}, {"n_nets": 8}, {"widths": (5, 2)}, {"widths": ()}, {"dims": (4,)}])
+@pytest.mark.parametrize(
+    "change", [{"n_experiments": 7}, {"n_nets": 8}, {"widths": (5, 2)}, {"widths": ()}, {"dims": (4,)}]
+)
 def test_sizes_without_error_bars_or_order_are_refused(change):
     with pytest.raises(ArgumentError):
         halverson.Scale(**{"name": "x", "n_experiments": 8, "n_nets": 256} | change)

@@ -20,7 +20,12 @@ def ax():
 
 
 def curve(**changes):
-    values = {"widths": [2, 5, 10, 20], "value": [0.5, 0.2, 0.1, 0.06], "stderr": [0.01] * 4, "exact": [0.5, 0.2, 0.1, 0.05]}
+    values = {
+        "widths": [2, 5, 10, 20],
+        "value": [0.5, 0.2, 0.1, 0.06],
+        "stderr": [0.01] * 4,
+        "exact": [0.5, 0.2, 0.1, 0.05],
+    }
     return SimpleNamespace(**values | {"background": [0.07] * 4} | changes)
 
 
