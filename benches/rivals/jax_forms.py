@@ -33,11 +33,11 @@ f32 = np.float32
 
 # --- normals -----------------------------------------------------------------------------------------------------
 def _cosine(angle):
-    """cos(2 pi angle / 2^32) of int32 angles: reduced to (-pi/2, pi/2] exactly, then degree 10 (error 3e-7)."""
+    """cos(2 pi angle / 2^32) of int32 angles: reduced to (-pi/2, pi/2] exactly, then degree 10 (1e-7)."""
     half_turns = (angle + np.int32(1 << 30)) >> 31
     t = (angle - (half_turns << 31)).astype(jnp.float32) * f32(np.pi / 2**31)
     s = t * t
-    c = 1 + s * (-0.5 + s * (4.16666418e-2 + s * (-1.38883868e-3 + s * (2.47609e-5 + s * -2.6e-7))))
+    c = 1 + s * (-0.5 + s * (4.16666407e-2 + s * (-1.38884036e-3 + s * (2.47618894e-5 + s * -2.60771621e-7))))
     return jnp.where(half_turns == 0, c, -c)
 
 

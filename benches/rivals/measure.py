@@ -159,7 +159,9 @@ def best(workload, *, library=None, sampler="weights", estimator=None, hand_writ
         rates = [rate for _, rate in measure(field, threads=1, seconds=seconds, repeats=repeats)]
         winner = field[int(np.argmax(rates))]
         known[label] = [winner.library, winner.form, winner.chunk]
-        file.write_text(json.dumps(known, indent=1))
+        fresh = file.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(known, indent=1))
+        os.replace(fresh, file)
     return Rival(workload, *known[label])
 
 

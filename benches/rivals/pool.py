@@ -12,15 +12,18 @@ import importlib
 import multiprocessing
 import os
 import time
+import traceback
 from contextlib import contextmanager
 
 __all__ = ["LIBRARIES", "sample", "normals", "close"]
 
 LIBRARIES = ("numpy", "torch", "jax")
 
-# Read by the libraries when they are loaded. XLA prefers 256-bit vectors unless told otherwise.
+# Read by the libraries when they are loaded. NPROC is the size of XLA's thread pool; XLA prefers 256-bit vectors
+# unless told otherwise; torch compiles in the worker itself, without a pool of its own.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NPROC": "1",
-                "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_cpu_prefer_vector_width=512"}
+                "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_cpu_prefer_vector_width=512",
+                "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 
 
 @contextmanager
@@ -55,8 +58,8 @@ def _serve(pipe, library, slot):
             start = time.process_time()
             result = built[key](n)
             pipe.send((result, time.process_time() - start))
-        except Exception as error:
-            pipe.send((error, 0.0))
+        except Exception:  # noqa: BLE001  (whatever it was, the caller hears of it)
+            pipe.send((RuntimeError(f"rival {library} {arguments} failed:\n{traceback.format_exc()}"), 0.0))
 
 
 class _Worker:
@@ -77,9 +80,15 @@ def _call(library, threads, request):
         if (library, slot) not in _workers:
             _workers[library, slot] = _Worker(library, slot)
     crew = [_workers[library, slot] for slot in range(threads)]
-    for worker in crew:
-        worker.pipe.send(request)
-    answers = [worker.pipe.recv() for worker in crew]
+    try:
+        for worker in crew:
+            worker.pipe.send(request)
+        answers = [worker.pipe.recv() for worker in crew]
+    except BaseException:
+        # Interrupted, or a worker died: an answer left in a pipe would be taken for the next one.
+        for slot in range(threads):
+            _workers.pop((library, slot)).process.terminate()
+        raise
     for result, _ in answers:
         if isinstance(result, Exception):
             raise result
@@ -102,5 +111,5 @@ def close():
     for worker in _workers.values():
         if worker.process.is_alive():
             worker.pipe.send(None)
-            worker.process.join()
+            worker.process.join(5)
     _workers.clear()

@@ -28,6 +28,18 @@ private:
     Real* data_;
 };
 
+// Elements of scratch memory per thread, refused before anything wraps or is asked for.
+std::size_t checked_layout(const EnsembleSpec& spec, std::int32_t n_slots) {
+    double m = spec.n_points, widest = 0.0;
+    for (int l = 0; l + 1 < spec.n_hidden; ++l) widest = std::max(widest, static_cast<double>(spec.layers[l].fan_out));
+    if (spec.sampler == Sampler::layer) widest = 0.0;
+    const double vectors = m * (16.0 + spec.dim_in + spec.dim_out + 2.0 * widest + m) + 16.0 * n_slots;
+    if (vectors > 1e9)
+        throw ArgumentError("a tile of 16 networks at " + std::to_string(spec.n_points) + " points would need about " +
+                            std::to_string(static_cast<std::int64_t>(std::min(vectors * 64e-9, 1e12))) + " GB per thread: pass the points in parts");
+    return workspace_layout(spec, n_slots).total;
+}
+
 bool ask_flag(const void* flag) { return static_cast<const StopFlag*>(flag)->raised(); }
 
 }  // namespace
@@ -121,7 +133,7 @@ template <class Real>
 bool Ensemble::run_as(const Program& program, std::uint64_t first, std::uint64_t last, unsigned threads, Accumulator& into, const Poll& poll) const {
     const MomentProgram view = program.view();
     const std::uint64_t block = into.block();
-    const std::size_t scratch = workspace_layout(spec_, view.n_slots).total;
+    const std::size_t scratch = checked_layout(spec_, view.n_slots);
     std::vector<std::unique_ptr<Scratch<Real>>> workspaces(threads);
     std::vector<std::vector<double>> sums(threads);
     std::atomic<std::uint64_t> done{0};
@@ -163,7 +175,8 @@ bool Ensemble::run(const Program& program, std::uint64_t first, std::uint64_t la
 template <class Real>
 bool Ensemble::outputs_as(std::uint64_t first, std::uint64_t last, unsigned threads, Real* out, const Poll& poll) const {
     constexpr std::uint64_t kBlock = 256;
-    const std::size_t scratch = workspace_layout(spec_, 0).total, fields = static_cast<std::size_t>(spec_.n_points) * static_cast<std::size_t>(spec_.dim_out);
+    const std::size_t scratch = checked_layout(spec_, 0);
+    const std::size_t fields = static_cast<std::size_t>(spec_.n_points) * static_cast<std::size_t>(spec_.dim_out);
     std::vector<std::unique_ptr<Scratch<Real>>> workspaces(threads);
     std::atomic<std::uint64_t> done{0};
     return run_blocks(

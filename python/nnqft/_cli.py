@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 a wrong argument or an error of the library (one line on s
 
 import argparse
 import importlib
-import importlib.util
 import json
 import pkgutil
 import platform
@@ -19,7 +18,7 @@ import scipy
 from . import _backend, _core, ensemble, networks
 from ._build import build_info
 from ._version import __version__
-from .errors import ArgumentError, NNQFTError, StateError
+from .errors import NNQFTError, StateError
 
 __all__ = ["main"]
 
@@ -51,7 +50,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("nnqft: interrupted", file=sys.stderr)
         return 130
-    except (NNQFTError, OSError) as error:
+    except (NNQFTError, ImportError, OSError) as error:  # ImportError: an extra is missing, and the message says which
         print("nnqft: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     return 0
@@ -124,18 +123,11 @@ def _info(arguments):
 
 
 def _reproduce(arguments):
-    _require_extra("matplotlib", "experiments")
     experiment = importlib.import_module(f"nnqft.experiments.{arguments.paper}")
     given = {name: getattr(arguments, name) for name in ("seed", "threads") if getattr(arguments, name) is not None}
     outdir = arguments.outdir or f"nnqft-{arguments.paper}"
     report = experiment.run(outdir, scale=arguments.scale, progress=not arguments.quiet, **given)
     print(report.path)
-
-
-def _require_extra(package, extra):
-    if importlib.util.find_spec(package) is None:
-        raise ArgumentError(f"this command needs {package}, which is not installed: "
-                            f'in the source folder of nnqft, run pip install ".[{extra}]"')  # fmt: skip
 
 
 # ---- bench -----------------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ class Ensemble:
     """
     An ensemble bound to its inputs.
     """
-    def __init__(self, *, layers: list, points: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], dim_out: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, sampler: str, estimator: str, float64: bool, isa: str, amplitude: typing.Any = None) -> None:
+    def __init__(self, *, layers: list, points: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], dim_out: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, sampler: str, estimator: str, field_scale: typing.SupportsFloat | typing.SupportsIndex, float64: bool, isa: str, amplitude: typing.Any = None) -> None:
         ...
     def draw_tensor(self, net: typing.SupportsInt | typing.SupportsIndex, layer: typing.SupportsInt | typing.SupportsIndex, bias: bool) -> numpy.typing.NDArray[numpy.float64]:
         ...

@@ -85,7 +85,7 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
     >>> result
     Correlators(n_nets=20000, orders=(2, 4), estimator='gram', sampler='weights', seed=1)
     >>> result.connected(4)[0, 0, 1, 1]
-    0.00337(4)
+    0.00695(8)
     """
     x, orders, n_nets, start = _check(net, x, orders, n_nets, start)
     if device != "cpu":

@@ -1,4 +1,4 @@
-"""The correlator experiments of arXiv:2008.08601 at a tiny size: right numbers, resumable, and honest about heavy tails."""
+"""The correlator experiments of arXiv:2008.08601 at a tiny size: right, resumable, and honest about heavy tails."""
 
 import json
 from dataclasses import dataclass

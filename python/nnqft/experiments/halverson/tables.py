@@ -64,13 +64,13 @@ def _slopes(measured, scale):
         fit = power_law(n, curve.value[use], error)
         if fit is not None:
             truth = power_law(n, curve.exact[use], error)
-            row |= {"slope": fit.values[0], "stderr": fit.stderr[0], "exact_slope": truth.values[0],
-                    "pull": (fit.values[0] - truth.values[0]) / fit.stderr[0], "chi2": fit.chi2, "dof": fit.dof,
-                    "p_value": fit.p_value}  # fmt: skip
+            slope, stderr, exact = (float(a[0]) for a in (fit.values, fit.stderr, truth.values))
+            row |= {"slope": slope, "stderr": stderr, "exact_slope": exact, "pull": (slope - exact) / stderr}
+            row |= {"chi2": fit.chi2, "dof": fit.dof, "p_value": fit.p_value}
         rows.append(row)
         if row["estimator"] == "gram" and len(curve.widths) > 1:
-            truth = power_law(curve.widths, curve.exact, curve.exact)
-            slope = {"slope": truth.values[0], "stderr": 0.0, "exact_slope": truth.values[0]}
+            exact = float(power_law(curve.widths, curve.exact, curve.exact).values[0])
+            slope = {"slope": exact, "stderr": 0.0, "exact_slope": exact}
             none = {"pull": None, "chi2": None, "dof": 0, "p_value": None}
             rows.append(row | {"estimator": "exact", "widths": curve.widths.tolist()} | slope | none)
     return rows
@@ -85,7 +85,8 @@ def _expansions(measured, scale):
         if fit is not None:
             truth = expansion(curve.widths[use], curve.exact[use], curve.stderr[use])
             for k, name in enumerate("AB"):
-                row |= {name: fit.values[k], f"{name}_stderr": fit.stderr[k], f"{name}_exact": truth.values[k]}
+                value, stderr, exact = (float(a[k]) for a in (fit.values, fit.stderr, truth.values))
+                row |= {name: value, f"{name}_stderr": stderr, f"{name}_exact": exact}
             row |= {"chi2": fit.chi2, "dof": fit.dof}
             rows.append(row)
     return rows

@@ -175,9 +175,9 @@ def _heavy_tails(measured, scale):
     return f"""## Where sampling fails: Gauss-net at sigma_b = 1
 
 One neuron's moments grow like E h^n = exp(n^2 s^2 / 2 - n s^2) with s^2 > sigma_b^2: the 4-point function has moderate
-noise, but its error bar needs E h^16, and the 6-point function is made by networks that no sample of this size
-contains. Exact moments tell: below, the networks that an estimator needs for signal / noise = 1, and the measured spread
-of the experiments over the exact one. Where that ratio is far below 1 the sample has not seen the tail, and its mean and its
+noise, but its error bar needs E h^16, and the 6-point function is made by networks that no sample of this size has.
+Exact moments tell: below, the networks that an estimator needs for signal / noise = 1, and the measured spread of the
+experiments over the exact one. Where that ratio is far below 1 the sample has not seen the tail, and its mean and its
 error bar are both too small. **For this net the exact curves are the result**; the sampled points are shown as what
 they are.
 
