@@ -35,18 +35,25 @@ def check(work, n, sampler, estimator):
     """Our answer against theory, as the rivals' answers are checked."""
     result = measured(work, n, 2, sampler, estimator)
     moments = {"n_nets": n, "G2": result.full(2).mean, "G2_stderr": result.full(2).stderr, "G4": result.full(4).mean, "gram": estimator == "gram"}
-    assert all(z < 4.5 for z in rivals.z_scores(work, moments).values())
+    assert all(z < 5 for z in rivals.z_scores(work, moments).values())
     assert np.median(result.full(2).stderr / result.full(2).mean) < 0.1
 
 
 def contenders(name, threads, sampler, estimator):
+    """The best form of each library, the plain forms that people write first, and JAX with a generator written by hand."""
+    estimator = estimator if sampler == "layer" else None
+    chosen = []
     for library in rivals.pool.LIBRARIES:
-        try:
-            rival = rivals.best(name, library=library, sampler=sampler, estimator=estimator if sampler == "layer" else None)
-        except ValueError:  # the library has no form of this kind
-            continue
-        moments = rival(4000 if name in ("W1", "W2") else 300, threads=threads)
-        assert all(z < 4.5 for z in rivals.z_scores(rivals.WORKLOADS[name], moments).values()), rival
+        for hand_written in (False, True):
+            try:
+                chosen.append(rivals.best(name, library=library, sampler=sampler, estimator=estimator, hand_written=hand_written))
+            except ValueError:  # the library has no form of this kind
+                continue
+    plain = [r for r in rivals.candidates(name, sampler=sampler, estimator=estimator) if r.form in ("baddbmm", "vmap/normal", "points", "batched/normal")]
+    chosen += {(r.library, r.form): r for r in plain}.values()  # the largest chunk of each
+    for rival in dict.fromkeys(chosen):
+        moments = rival(20_000 if name in ("W1", "W2") else 1500, threads=threads)
+        assert all(z < 5 for z in rivals.z_scores(rivals.WORKLOADS[name], moments).values()), rival
         yield Contender(f"{library} {rival.form} x{rival.chunk}", lambda n, r=rival: r(n, threads=threads)["n_nets"])
 
 

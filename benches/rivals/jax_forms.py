@@ -84,6 +84,8 @@ def _draw(generator, key, stream, shape, apart=False):
 
 
 def _key(generator, seed):
+    if generator not in ("normal", "rbg", "boxmuller", "threefry"):
+        raise ValueError(f"unknown generator {generator!r}: use normal, rbg, boxmuller or threefry")
     return jax.random.key(seed, impl="rbg" if generator == "rbg" else "threefry2x32")
 
 

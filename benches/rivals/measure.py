@@ -147,7 +147,7 @@ def _cache_file():
 def best(workload, *, library=None, sampler="weights", estimator=None, hand_written=False, seconds=0.05, repeats=3):
     """The fastest rival of a kind on one thread, by processor time; chosen once per machine and kept in a file.
 
-    Cost of the first call: a few seconds for each form, most of it compilation.
+    Cost of the first call: a few seconds for each form, most of it compilation. ValueError if there is none.
     """
     file = _cache_file()
     known = json.loads(file.read_text()) if file.exists() else {}
@@ -156,6 +156,8 @@ def best(workload, *, library=None, sampler="weights", estimator=None, hand_writ
         libraries = pool.LIBRARIES if library is None else (library,)
         field = candidates(workload, libraries=libraries, sampler=sampler, estimator=estimator,
                            hand_written=hand_written)
+        if not field:
+            raise ValueError(f"no rival for {label!r}: the layer law is written in torch and jax, explicit weights in all")
         rates = [rate for _, rate in measure(field, threads=1, seconds=seconds, repeats=repeats)]
         winner = field[int(np.argmax(rates))]
         known[label] = [winner.library, winner.form, winner.chunk]
