@@ -54,7 +54,8 @@ def contenders(name, threads, sampler, estimator):
     for rival in dict.fromkeys(chosen):
         moments = rival(20_000 if name in ("W1", "W2") else 1500, threads=threads)
         assert all(z < 5 for z in rivals.z_scores(rivals.WORKLOADS[name], moments).values()), rival
-        yield Contender(f"{library} {rival.form} x{rival.chunk}", lambda n, r=rival: r(n, threads=threads)["n_nets"])
+        mark = " (generator by hand)" if rival.hand_written else ""
+        yield Contender(f"{rival.library} {rival.form} x{rival.chunk}{mark}", lambda n, r=rival: r(n, threads=threads)["n_nets"])
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -1,6 +1,7 @@
 """The correlator experiments of arXiv:2008.08601 at a tiny size: right, resumable, and honest about heavy tails."""
 
 import json
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from nnqft._exact import neuron_moments
 from nnqft.ensemble import exact_correlators
 from nnqft.errors import ArgumentError, StateError
 from nnqft.experiments import Report, halverson
+from nnqft.experiments._progress import progress_bar
 from nnqft.experiments.halverson import cases, noise
 from nnqft.experiments.halverson.fits import expansion, power_law
 from nnqft.networks import erf_net, gauss_net, relu_net
@@ -134,6 +136,15 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers_with_other_threads(repor
     assert resumed.to_dict()["tables"] == report.to_dict()["tables"]
     assert steps[-1][0] == steps[-1][1]
     assert kept.items() <= contents(tmp_path).items()
+
+
+def test_progress_is_told_in_plain_lines_where_tqdm_is_missing(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with progress_bar(True, 200, "neuron") as advance:
+        advance(50)
+        advance(150)
+    assert capsys.readouterr().err == "100.0 % of 200 neurons\n"
 
 
 @pytest.mark.parametrize(

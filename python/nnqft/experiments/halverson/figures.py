@@ -60,7 +60,7 @@ def _correlators(measured, scale, net):
         _handle("exact", ls="-"),
         _handle("background", **_DASHED),
     ]
-    _legend(figure, handles, columns=5)
+    _legend(figure, handles, columns=(2, 3, 5)[len(cases) - 1])  # what fits below the panels
     return figure
 
 
