@@ -29,7 +29,7 @@ def _load_cuda():
     try:
         return importlib.import_module("nnqft._cuda"), ""
     except ModuleNotFoundError:
-        hint = "with nvcc on PATH, run pip install . -C cmake.define.NNQFT_CUDA=ON in its source folder"
+        hint = "with nvcc on PATH, run pip install . --config-settings=cmake.define.NNQFT_CUDA=ON in its source folder"
         return None, f"this build has no CUDA module ({hint})"
     except ImportError as error:
         return None, f"its CUDA module does not load ({error})"

@@ -80,7 +80,7 @@ def _parser():
     reproduce = commands.add_parser("reproduce", help="rerun a paper: tables, figures and a report")
     reproduce.add_argument("paper", choices=papers())
     reproduce.add_argument("--scale", choices=["quick", "paper"], default="quick",
-                           help="minutes, or the paper's own statistics (default: %(default)s)")  # fmt: skip
+                           help="about a minute, or the paper's own statistics (default: %(default)s)")  # fmt: skip
     reproduce.add_argument("--outdir", metavar="DIR", help="folder for the results (default: ./nnqft-PAPER)")
     reproduce.add_argument("--seed", type=int, metavar="N", help="seed of every draw (default: the experiment's)")
     reproduce.add_argument("--threads", type=int, metavar="N", help="threads; the results do not depend on them (default: all)")

@@ -1,5 +1,6 @@
 """Results: n-point functions with errors, from accumulated moments (`Correlators`) or exact (`ExactCorrelators`)."""
 
+import os
 import warnings
 from functools import cached_property
 
@@ -315,7 +316,10 @@ class Correlators(_Views):
 
     def _restore(self, arrays):
         n = self._plan.program.n_sums
-        ends = np.concatenate([[0], np.cumsum(arrays["planes"])]) * n
+        planes = arrays["planes"]
+        if not ((0 <= planes) & (planes <= 128)).all() or planes.sum() * n != len(arrays["limbs"]):
+            raise StateError(f"the stored sums have {len(arrays['limbs'])} limbs, not as many as {n} moments need")
+        ends = np.concatenate([[0], np.cumsum(planes)]) * n
         limbs = [arrays["limbs"][a:b].reshape(-1, n) for a, b in zip(ends, ends[1:])]
         fresh = _core.Accumulator(n, self.block)
         fresh.restore(limbs, arrays["bases"].tolist(), arrays["nets"].tolist(), arrays["blocks"].tolist(),
@@ -340,7 +344,10 @@ class Correlators(_Views):
     def load(cls, path):
         """Read what `save` wrote. Raises StateError for any file that is not whole and consistent."""
         header, arrays = _store.load(path, expect=_expected_members)
-        return cls._from_state(header, arrays)
+        try:
+            return cls._from_state(header, arrays)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise StateError(f"{os.fspath(path)!r} is whole, but describes no run of this nnqft ({type(error).__name__}: {error})") from error
 
     @classmethod
     def _from_state(cls, header, arrays):

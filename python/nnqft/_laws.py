@@ -151,6 +151,13 @@ class Laws:
     def all_normal(self):
         return all(getattr(self, name).kind == "normal" for name in TENSORS)
 
+    def check_range(self, start, stop):
+        """ArgumentError unless every user array holds networks start ... stop - 1."""
+        for name in TENSORS:
+            values = getattr(self, name).values
+            if values is not None and stop > max(start, len(values)):
+                raise ArgumentError(f"networks {start} to {stop - 1} were asked for, the {name} array holds {len(values)}")
+
     def to_dict(self):
         return {name: getattr(self, name).to_dict() for name in TENSORS}
 

@@ -32,7 +32,7 @@ def progress_bar(progress, total):
     try:
         from tqdm.auto import tqdm
     except ImportError:
-        raise ArgumentError('progress=True needs tqdm: pip install "nnqft[experiments]", or pass progress=callable(done, total)') from None
+        raise ArgumentError('progress=True needs tqdm: pip install ".[experiments]" in the source folder, or pass progress=callable(done, total)') from None
     with tqdm(total=total, unit="net", unit_scale=True) as bar:
         yield lambda done: bar.update(int(done) - bar.n)
 
@@ -79,7 +79,8 @@ def _with_threads(result, first, last, threads, executor, checkpoint, report, do
     while True:
         base = done_before + _counted(result, first, last, done_before)
         try:
-            kernel.run(result._plan.program, first, last, threads, result._sums, watch)
+            if not kernel.run(result._plan.program, first, last, threads, result._sums, watch):
+                raise StateError("the process is ending: the run was stopped before its last network")
             finished = True
         except _CheckpointDue:
             finished = False

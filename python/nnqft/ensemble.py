@@ -99,7 +99,7 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
     limit = len(x) if estimator in ("gram", "neuron") else len(x) * net.dim_out
     if max(orders) == MAX_ORDER and limit > 8 and indices is None:
         raise ArgumentError(f"order 8 is measured for at most 8 points (fields with 'direct'), {limit} came; list the indices wanted")
-    _check_arrays(net, start, n_nets)
+    net.laws.check_range(start, start + n_nets)
     block = _block(block, n_nets, plan.program.n_sums)
     if start % block:
         raise ArgumentError(f"start={start} must be a multiple of the block of {block} networks; nearest: {start - start % block}")
@@ -179,7 +179,7 @@ def outputs(net, x, *, start=0, stop, seed=0, sampler="weights", dtype="float32"
     if sampler not in SAMPLERS:
         raise ArgumentError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
     _, sampler, dtype = _names(net, len(x), "direct", sampler, dtype)
-    _check_arrays(net, start, n)
+    net.laws.check_range(start, start + n)
     threads = _core.default_threads() if threads is None else _integer("threads", threads, 1, 4096)
     kernel = net.bind(x, seed=as_key(seed), sampler=sampler, dtype=dtype)
     with progress_bar(progress, n) as report:
@@ -293,13 +293,6 @@ def _block(block, n_nets, n_sums):
     if block % 16:
         raise ArgumentError(f"block must be a multiple of 16, got {block}")
     return block
-
-
-def _check_arrays(net, start, n_nets):
-    for name in ("input", "hidden", "output", "bias", "output_bias"):
-        law = getattr(net.laws, name)
-        if law.kind == "array" and law.values is not None and start + n_nets > len(law.values):
-            raise ArgumentError(f"networks {start} to {start + n_nets - 1} were asked for, the {name} array holds {len(law.values)}")
 
 
 def _names(net, n_points, estimator, sampler, dtype):

@@ -12,6 +12,17 @@ _TORCH_ACTIVATIONS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "Tanh": "tanh",
 _ACTIVATIONS = ("relu", "leaky_relu", "erf", "tanh", "sigmoid", "softplus", "swish", "gelu", "sin", "cos", "exp", "identity", "polynomial")
 
 
+def activation_parameters(activation, params):
+    """`params` as floats: one slope for leaky_relu (0.01 if none is given), 1 to 16 coefficients for a polynomial, else none."""
+    params = tuple(float(p) for p in params)
+    if activation == "leaky_relu" and not params:
+        params = (0.01,)
+    low, high = {"leaky_relu": (1, 1), "polynomial": (1, 16)}.get(activation, (0, 0))
+    if not low <= len(params) <= high or not np.isfinite(params).all():
+        raise ArgumentError(f"{activation} takes {low} to {high} finite activation_params, got {params}")
+    return params
+
+
 class Net:
     """A concrete fully connected network.
 
@@ -61,7 +72,7 @@ class Net:
             raise ArgumentError(f"unknown activation {activation!r}; known: {', '.join((*_ACTIVATIONS, 'gauss'))}")
         if activation == "gauss" and normalisers is None:
             raise ArgumentError("a gauss-net needs the variances of its layers' weights and biases: normalisers=...")
-        self.activation, self.activation_params = activation, tuple(float(p) for p in activation_params)
+        self.activation, self.activation_params = activation, activation_parameters(activation, activation_params)
         self.amplitude = None if amplitude is None else np.array(amplitude, dtype=np.float64)
         self.normalisers = normalisers
         for array in (*self.weights, *self.biases):

@@ -21,7 +21,7 @@ from ._kernels import ntk_kernel as ntk
 from ._kernels_extra import conv_nngp, residual_nngp
 from ._laws import Laws
 from .errors import ArgumentError, ShapeError
-from .net import Net
+from .net import Net, activation_parameters
 
 __all__ = ["Network", "gauss_net", "relu_net", "erf_net", "cos_net", "mlp", "Net", "nngp", "ntk", "conv_nngp",
            "residual_nngp", "RadialAmplitude", "as_key"]
@@ -145,11 +145,11 @@ class Network:
     activation_params: tuple = ()
     sigma_w: float = 1.0
     sigma_b: float = 1.0
-    weight_law: object = "normal"
+    weight_law: object = field(default="normal", compare=False)
     phase: bool = False
     momentum: object = "normal"
     amplitude: object = None
-    laws: Laws = field(init=False, repr=False, compare=False)
+    laws: Laws = field(init=False, repr=False)
 
     def __post_init__(self):
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
@@ -164,13 +164,7 @@ class Network:
             put(name, values if name == "widths" else values[0])
         if self.activation not in (*KERNEL_ACTIVATIONS, "gauss"):
             raise ArgumentError(f"unknown activation {self.activation!r}; known: {', '.join((*KERNEL_ACTIVATIONS, 'gauss'))}")
-        params = tuple(float(p) for p in self.activation_params)
-        if self.activation == "leaky_relu" and not params:
-            params = (0.01,)
-        expected = {"leaky_relu": (1, 1), "polynomial": (1, 16)}.get(self.activation, (0, 0))
-        if not expected[0] <= len(params) <= expected[1] or not np.isfinite(params).all():
-            raise ArgumentError(f"{self.activation} takes {expected[0]} to {expected[1]} finite activation_params, got {params}")
-        put("activation_params", params)
+        put("activation_params", activation_parameters(self.activation, self.activation_params))
         for name in ("sigma_w", "sigma_b"):
             value = getattr(self, name)
             if np.ndim(value) != 0 or not np.isfinite(value) or value < 0:
@@ -272,6 +266,7 @@ class Network:
         index = operator.index(index)
         if not 0 <= index < _core.MAX_NETS:
             raise ArgumentError(f"index must lie in [0, 2**48), got {index}")
+        self.laws.check_range(index, index + 1)
         kernel = self.bind(np.zeros((1, self.dim_in)), seed=as_key(seed))
         weights = [kernel.draw_tensor(index, layer, False) for layer in range(self.depth + 1)]
         weights[-1] = np.ascontiguousarray(weights[-1].T)

@@ -282,7 +282,7 @@ def require():
     try:
         import matplotlib
     except ImportError as error:
-        raise ImportError('nnqft.plot needs matplotlib: pip install "nnqft[experiments]"') from error
+        raise ImportError('nnqft.plot needs matplotlib: pip install ".[experiments]" in the source folder') from error
     return matplotlib
 
 

@@ -419,6 +419,8 @@ def test_networks_compare_hash_and_survive_json():
         back = Network.from_dict(json.loads(json.dumps(net.to_dict())))
         assert back.to_dict() == net.to_dict() and repr(back) == repr(net)
         assert (outputs(back, np.ones((1, net.dim_in)), stop=3) == outputs(net, np.ones((1, net.dim_in)), stop=3)).all()
+    one, other = (erf_net(3, dim_in=1, weight_law={"output": law, "input": np.ones((2, 3, 1))}) for law in ("sign", "normal"))
+    assert one == erf_net(3, dim_in=1, weight_law={"output": "sign", "input": np.ones((2, 3, 1))}) != other and hash(one) != hash(other)
     assert hash(erf_net(20, dim_in=1)) == hash(NET) and erf_net(20, dim_in=1) == NET != erf_net(21, dim_in=1)
     assert RadialAmplitude(np.cos, 2.0) == RadialAmplitude(np.cos, 2.0)
 
