@@ -17,16 +17,16 @@ void check_address(std::uint32_t tensor, std::uint64_t first, std::uint64_t nets
     const std::uint64_t limit = std::uint64_t{1} << 32;
     if (tensor >= (1u << 16) || first > kMaxNets || nets > kMaxNets - first || rows > 4 * limit || columns > limit)
         throw ArgumentError("address out of range: tensor < 2^16, net < 2^48, row < 2^34, column < 2^32");
-    const unsigned __int128 count = static_cast<unsigned __int128>(rows) * columns * nets;
-    if (count > (static_cast<unsigned __int128>(1) << 60)) throw ArgumentError("the array asked for is too large");
+    check_size({nets, rows, columns});
 }
 
 template <class T, class Fill>
 py::array_t<T> fill(std::uint32_t tensor, std::uint64_t first, std::uint64_t nets, std::uint64_t rows, std::uint64_t columns, Fill&& fill) {
     check_address(tensor, first, nets, rows, columns);
     py::array_t<T> out({static_cast<py::ssize_t>(nets), static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(columns)});
+    if (out.size() == 0) return out;  // 2^48 times nothing takes time, too
     T* data = out.mutable_data();
-    py::gil_scoped_release release;
+    const ReleaseGil release;
     const FpEnvironment guard;
     fill(data);
     return out;
@@ -35,13 +35,13 @@ py::array_t<T> fill(std::uint32_t tensor, std::uint64_t first, std::uint64_t net
 template <class Real>
 py::tuple activate(const EnsembleKernels<Real>& kernels, int kind, const std::vector<double>& params, const py::array_t<Real, py::array::c_style>& x,
                    bool derivatives) {
-    if (kind < 0 || kind > static_cast<int>(Activation::polynomial)) throw ArgumentError("unknown activation");
     if (params.size() > static_cast<std::size_t>(kMaxActivationParams)) throw ArgumentError("at most 16 activation parameters");
+    check_activation(static_cast<Activation>(kind), static_cast<int>(params.size()));
     const std::vector<py::ssize_t> shape(x.shape(), x.shape() + x.ndim());
     py::array_t<Real> y(shape), dy(shape), d2y(shape);
     Real *py0 = y.mutable_data(), *py1 = derivatives ? dy.mutable_data() : nullptr, *py2 = derivatives ? d2y.mutable_data() : nullptr;
     {
-        py::gil_scoped_release release;
+        const ReleaseGil release;
         const FpEnvironment guard;
         kernels.activate(static_cast<Activation>(kind), params.data(), static_cast<int>(params.size()), x.data(), x.size(), py0, py1, py2);
     }
@@ -60,7 +60,7 @@ void bind_core(py::module_& m) {
     }, "Instruction sets that this CPU and build have.");
     m.def("default_threads", &default_threads);
     m.def("stop_everything", [] {
-        py::gil_scoped_release release;
+        const ReleaseGil release;
         return stop_everything();
     }, "Stop every run and wait for its threads (at exit).");
 

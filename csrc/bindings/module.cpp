@@ -1,5 +1,10 @@
 #include "bindings/bindings.hpp"
+
+#include <chrono>
+#include <thread>
+
 #include "core/error.hpp"
+#include "core/parallel.hpp"
 
 namespace py = pybind11;
 
@@ -24,6 +29,17 @@ void translate(std::exception_ptr p) {
 }
 
 }  // namespace
+
+void check_size(std::initializer_list<std::uint64_t> lengths) {
+    double count = 1.0;
+    for (std::uint64_t n : lengths) count *= static_cast<double>(n);
+    if (count > 0x1p58) throw nnqft::ArgumentError("the array asked for is too large for the address space");
+}
+
+void hang() {
+    nnqft::stop_everything(std::chrono::milliseconds(0));
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+}
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.doc() = "Compiled kernels of nnqft. Private: call the modules of the package.";

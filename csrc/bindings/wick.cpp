@@ -78,7 +78,7 @@ py::array_t<Index> rows_of(const IndexSet& set) {
     py::array_t<Index> out({static_cast<py::ssize_t>(set.size()), static_cast<py::ssize_t>(set.order())});
     Index* data = out.mutable_data();
     {
-        py::gil_scoped_release release;
+        const ReleaseGil release;
         set.rows(0, set.size(), data);
     }
     return out;
@@ -123,8 +123,7 @@ Rows<double> writable(py::array_t<double>& array) { return {array.mutable_data()
 
 // Lets Ctrl-C through while the GIL is released.
 void poll_signals() {
-    py::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    with_gil([] { return PyErr_CheckSignals() == 0; });
 }
 
 std::int64_t field_count(std::int64_t m_points, int d_out) {
@@ -166,7 +165,7 @@ py::list partition_sums(Recursion recursion, Blocks blocks, const py::sequence& 
         out.push_back(writable(arrays.back()));
     }
     {
-        py::gil_scoped_release release;
+        const ReleaseGil release;
         const FpEnvironment guard;
         recursion(blocks, sets, batch, in, out, poll_signals);
     }
@@ -184,7 +183,7 @@ py::dict closure_rows(Blocks blocks, const py::sequence& lists, std::int64_t m) 
     }
     std::vector<IndexSet> closed;
     {
-        py::gil_scoped_release release;
+        const ReleaseGil release;
         closed = closure(blocks, sets);
     }
     py::dict result;
@@ -209,7 +208,7 @@ void bind_wick(py::module_& m) {
             py::array_t<std::int64_t> out(static_cast<py::ssize_t>(rows.count));
             std::int64_t* to = out.mutable_data();
             {
-                py::gil_scoped_release release;
+                const ReleaseGil release;
                 for (std::int64_t e = 0; e < rows.count; ++e) {
                     const Index* row = rows.values.data() + e * rows.order;
                     all.check_row(row, e);
@@ -256,7 +255,7 @@ void bind_wick(py::module_& m) {
         [](int n) {
             std::vector<Index> rows;
             {
-                py::gil_scoped_release release;
+                const ReleaseGil release;
                 rows = pairings(n);
             }
             const py::ssize_t count = n > 0 ? static_cast<py::ssize_t>(rows.size()) / n : 1;
@@ -280,7 +279,7 @@ void bind_wick(py::module_& m) {
             const Rows<double> to = writable(out);
             const std::int64_t batch = out.shape(0);
             {
-                py::gil_scoped_release release;
+                const ReleaseGil release;
                 const FpEnvironment guard;
                 pairing_sums(set, batch, in, to, poll_signals);
             }
@@ -322,7 +321,7 @@ void bind_wick(py::module_& m) {
             const Rows<double> to = writable(out);
             const std::int64_t batch = out.shape(0);
             {
-                py::gil_scoped_release release;
+                const ReleaseGil release;
                 const FpEnvironment guard;
                 gram_correlators(field_set, d_out, pair_set, batch, in, to, poll_signals);
             }

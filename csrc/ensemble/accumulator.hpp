@@ -17,6 +17,8 @@
 
 namespace nnqft {
 
+constexpr std::uint64_t kMaxNets = std::uint64_t{1} << 48;
+
 // Half-open intervals [start, stop) of nets, ascending.
 using Intervals = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
 
@@ -67,13 +69,14 @@ private:
     static constexpr std::size_t kLocks = 16;
     class Exclusive;
 
+    std::mutex& lock_of(std::size_t replica) const noexcept { return replica_lock_[replica % kLocks]; }
     bool overlaps(std::uint64_t first, std::uint64_t last) const;
     void insert(std::uint64_t first, std::uint64_t last);
 
     const std::int64_t n_sums_;
     const std::uint64_t block_;
-    // add() holds lock r mod kLocks while it changes replica r, and cover_lock_ within it for the intervals; all other
-    // functions hold every lock.
+    // A replica changes under its lock, the intervals and bad blocks under cover_lock_ as well: who holds cover_lock_ may
+    // read the latter, who holds all locks (Exclusive) sees a state in which they belong together.
     mutable std::mutex replica_lock_[kLocks], cover_lock_;
     std::vector<ExactSums> replicas_;
     std::vector<std::uint64_t> nets_, blocks_;

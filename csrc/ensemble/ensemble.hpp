@@ -13,10 +13,11 @@
 
 namespace nnqft {
 
-constexpr std::uint64_t kMaxNets = std::uint64_t{1} << 48;
-
 // Nets per block: 16 where fewer than 4096 are asked for, 4096 where a net carries more than 4096 moments, else 256.
 std::uint64_t block_size(std::uint64_t n_nets, std::int64_t n_sums);
+
+// ArgumentError for an unknown activation, or one with too few or too many parameters.
+void check_activation(Activation activation, int n_params);
 
 // Called from the thread that started the run, with the number of nets done; false or a throw ends the run.
 using Poll = std::function<bool(std::uint64_t nets_done)>;
@@ -64,10 +65,12 @@ private:
     bool run_as(const Program& program, std::uint64_t first, std::uint64_t last, unsigned threads, Accumulator& into, const Poll& poll) const;
     template <class Real>
     bool outputs_as(std::uint64_t first, std::uint64_t last, unsigned threads, Real* out, const Poll& poll) const;
+    void order_points();
     void factor_first_layer();
 
     Description description_;
     EnsembleSpec spec_;
+    std::vector<std::int32_t> place_;
     std::vector<double> first_factor_, first_variance_;
     Isa isa_;
     EnsembleKernels<float> kernels32_;

@@ -117,6 +117,13 @@ static Pass<F> open_pass(const EnsembleSpec& spec, int32_t n_slots, uint64_t fir
     return {spec, stop, open_stream<F>(spec.seed, first_net), workspace, workspace_layout(spec, n_slots)};
 }
 
+// Where the caller's field point * dim_out + out lies in p.fields(), and his pair of points in p.gram().
+NNQFT_HD int field_place(const EnsembleSpec& spec, int i) { return spec.place[i / spec.dim_out] * spec.dim_out + i % spec.dim_out; }
+NNQFT_HD int pair_place(const EnsembleSpec& spec, int i, int j) {
+    const int a = spec.place[i], b = spec.place[j];
+    return a < b ? b * (b + 1) / 2 + a : a * (a + 1) / 2 + b;
+}
+
 // Lanes past the last net of a partial block contribute nothing.
 template <class Real>
 static void mask_lanes(Real* row, int valid) {
@@ -143,14 +150,14 @@ static bool block_sums(const EnsembleSpec& spec, const MomentProgram& program, u
             if (spec.estimator == Estimator::direct) {
                 outputs_tile(p);
                 for (int i = 0; i < m * spec.dim_out; ++i) {
-                    (p.fields()[i] * scale).store(y + i * row + t * kTile);
+                    (p.fields()[field_place(spec, i)] * scale).store(y + i * row + t * kTile);
                     mask_lanes(y + i * row + t * kTile, valid);
                 }
             } else if (spec.estimator == Estimator::gram) {
                 gram_tile(p);
                 for (int i = 0, q = 0; i < m; ++i)
                     for (int j = i; j < m; ++j, ++q) {
-                        (p.gram()[j * (j + 1) / 2 + i] * scale).store(y + q * row + t * kTile);
+                        (p.gram()[pair_place(spec, i, j)] * scale).store(y + q * row + t * kTile);
                         mask_lanes(y + q * row + t * kTile, valid);
                     }
             } else {
@@ -164,7 +171,7 @@ static bool block_sums(const EnsembleSpec& spec, const MomentProgram& program, u
                     for (int q = 0; q < group_valid; ++q)
                         for (int i = 0; i < m; ++i) {
                             auto* out = y + (i * columns + (j0 + q - first)) * kTile;
-                            (p.group()[i * G + q] * scale).store(out);
+                            (p.group()[spec.place[i] * G + q] * scale).store(out);
                             mask_lanes(out, valid);
                         }
                     if (j0 + group_valid == first + columns) moment_sums<F>(program, y, columns, sums);
@@ -190,7 +197,7 @@ static bool outputs(const EnsembleSpec& spec, uint64_t first_net, uint32_t count
         outputs_tile(p);
         for (int i = 0; i < fields; ++i) {
             typename Types<F>::Real lane[kTile];
-            p.fields()[i].store(lane);
+            p.fields()[field_place(spec, i)].store(lane);
             for (int l = 0; l < kTile; ++l) {
                 const uint64_t net = tile + static_cast<uint64_t>(l);
                 if (net >= first_net && net < first_net + count) out[(net - first_net) * static_cast<uint64_t>(fields) + static_cast<uint64_t>(i)] = lane[l];

@@ -202,8 +202,8 @@ NNQFT_HD void add_shift(const Pass<F>& p, int group) {
 
 // ---- the layer law: z = L xi with K = L L^T, instead of weights ------------------------------------
 
-// Cholesky factor per lane; a pivot below the rounding of its diagonal makes a zero column (repeated or
-// linearly dependent inputs). packed: (i, j <= i) at i (i + 1) / 2 + j.
+// Cholesky factor per lane. A pivot below the rounding of its diagonal makes a zero column (repeated, very close or
+// linearly dependent points), NaN and infinity stay. packed: (i, j <= i) at i (i + 1) / 2 + j.
 template <class F>
 static void factor_gram(const F* k, int m, F* l) {
     using Real = typename Types<F>::Real;
@@ -215,9 +215,8 @@ static void factor_gram(const F* k, int m, F* l) {
         F pivot = k[j * (j + 1) / 2 + j];
         const F floor = pivot * tolerance;
         for (int a = 0; a < j; ++a) pivot = madd(-lj[a], lj[a], pivot);
-        const auto good = lt(floor, pivot);
-        const F diagonal = select(good, root(pivot), zero);
-        const F inverse = select(good, F(Real(1)) / diagonal, zero);
+        const F diagonal = select(lt(pivot, floor), zero, root(pivot));
+        const F inverse = select(lt(zero, diagonal), F(Real(1)) / diagonal, zero);
         lj[j] = diagonal;
         for (int i = j + 1; i < m; ++i) {
             F* li = l + i * (i + 1) / 2;

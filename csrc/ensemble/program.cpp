@@ -17,14 +17,22 @@ int32_t checked(int64_t value, const char* what) {
     return static_cast<int32_t>(value);
 }
 
+void check_fields(int n_fields) {
+    if (n_fields < 1) throw ArgumentError("a moment program needs at least one field, got " + std::to_string(n_fields));
+}
+
 }  // namespace
 
 // Level n is made of level `head` (rows) and a contiguous tail of level n - head: after the head (.., l), the
 // tails with all indices >= l are the end of the lexicographic order.
 Program dense_program(int n_fields, const std::vector<int>& orders) {
+    check_fields(n_fields);
     Program p;
     p.orders = orders;
     std::sort(p.orders.begin(), p.orders.end());
+    if (std::adjacent_find(p.orders.begin(), p.orders.end()) != p.orders.end()) throw ArgumentError("an order was asked for twice");
+    for (int n : orders)
+        if (n != 1 && n != 2 && n != 3 && n != 4 && n != 6 && n != 8) throw ArgumentError("order " + std::to_string(n) + " is not one of 1, 2, 3, 4, 6, 8");
     p.n_fields = n_fields;
     auto summed = [&](int n) { return std::binary_search(p.orders.begin(), p.orders.end(), n); };
     auto head = [](int n) { return n == 2 || n == 3 ? 1 : (n == 8 ? 4 : 2); };
@@ -73,19 +81,24 @@ Program dense_program(int n_fields, const std::vector<int>& orders) {
 }
 
 Program listed_program(int n_fields, const std::vector<int>& orders, const std::vector<std::vector<int32_t>>& lists, int stride) {
+    check_fields(n_fields);
+    if (lists.size() != orders.size()) throw ShapeError(std::to_string(orders.size()) + " orders came with " + std::to_string(lists.size()) + " lists");
     Program p;
     p.orders = orders;
     p.n_fields = n_fields;
-    std::map<std::vector<int32_t>, int32_t> slot;
+    std::map<std::vector<int32_t>, int32_t> slot;  // of products; a field is its own slot
     int64_t slots = n_fields, sums = 0;
-    for (int32_t i = 0; i < n_fields; ++i) slot[{i}] = i;
     auto find = [&](const std::vector<int32_t>& key) {
+        if (key.size() == 1) return key.front();
         const auto it = slot.find(key);
         if (it == slot.end()) throw ArgumentError("the list of multi-indices is not closed under taking sub-indices");
         return it->second;
     };
     for (size_t q = 0; q < orders.size(); ++q) {
         const int n = orders[q];
+        if (n < 1 || (q > 0 && n <= orders[q - 1])) throw ArgumentError("orders must be positive and ascending");
+        if (lists[q].size() % static_cast<size_t>(n) != 0) throw ShapeError("a list for order " + std::to_string(n) + " does not hold whole rows");
+        if (n > 2 && (stride < 1 || stride >= n)) throw ArgumentError("stride " + std::to_string(stride) + " does not split rows of order " + std::to_string(n));
         const size_t rows = lists[q].size() / static_cast<size_t>(n);
         const bool last = q + 1 == orders.size();
         p.offsets.push_back(sums);

@@ -54,7 +54,8 @@ struct EnsembleSpec {
     int32_t n_hidden = 0;            // hidden layers; layers[n_hidden] is the output layer
     const Layer* layers = nullptr;
     int32_t n_points = 0, dim_in = 0, dim_out = 0;
-    const double* points = nullptr;  // (n_points, dim_in)
+    const double* points = nullptr;  // (n_points, dim_in), in the kernels' order
+    const int32_t* place = nullptr;  // (n_points): where the kernels keep the caller's point i
     uint64_t seed = 0;
     Amplitude amplitude;
     Sampler sampler = Sampler::weights;
