@@ -4,7 +4,7 @@
     W3       d=16, 5 x 256, erf, 16 points                    267,777 normals and 4.3 M multiply-adds per net
     W4       d=784, 128, relu, 32 points                      100,609 normals and 3.2 M multiply-adds per net
 
-Limit of the explicit weights: the random numbers, about 1.7 G/s per AVX-512 core (bench_normals).
+Limit of the explicit weights: the random numbers, measured at 1.36 G/s per AVX-512 core (bench_normals).
 """
 
 import time
@@ -64,25 +64,26 @@ def test_explicit_weights(duel, name, threads):
     work = rivals.WORKLOADS[name]
     check(work, {"W1": 100_000, "W2": 20_000}.get(name, 600), "weights", "direct")
     ours = Contender("nnqft direct, weights", lambda n: measured(work, n, threads, "weights").n_nets)
-    limit = f"{threads * 1.7e9 / NORMALS[name]:.3g} nets/s"
+    limit = f"{threads * 1.36e9 / NORMALS[name]:.3g} nets/s"
     duel(f"{name}, direct, explicit weights, {threads} thread(s)", ours, list(contenders(name, threads, "weights", None)), unit="nets/s",
          bar=BARS[name, "weights"], limit=limit)  # fmt: skip
 
 
+@pytest.mark.parametrize("against", ["explicit weights", "layer law"])
 @pytest.mark.parametrize("estimator", ["direct", "gram"])
 @pytest.mark.parametrize("name", ["W3", "W4"])
-def test_layer_law(duel, name, estimator):
+def test_layer_law(duel, name, estimator, against):
     """The bar compares with the rivals' explicit weights; their own layer law is in the list as well."""
     work, threads = rivals.WORKLOADS[name], 2
     check(work, 4000, "layer", estimator)
     ours = Contender(f"nnqft {estimator}, layer", lambda n: measured(work, n, threads, "layer", estimator).n_nets)
-    duel(f"{name}, {estimator}, layer law against explicit weights", ours, list(contenders(name, threads, "weights", None)), unit="nets/s",
-         bar=BARS[name, "layer"])  # fmt: skip
-    duel(f"{name}, {estimator}, layer law against layer law", ours, list(contenders(name, threads, "layer", estimator)), unit="nets/s")
+    peers = list(contenders(name, threads, "weights" if against == "explicit weights" else "layer", estimator))
+    bar = BARS[name, "layer"] if against == "explicit weights" else None
+    duel(f"{name}, {estimator}, layer law against {against}, {threads} threads", ours, peers, unit="nets/s", bar=bar)
 
 
 @pytest.mark.parametrize("estimator", ["direct", "gram", "neuron"])
-def test_time_to_one_percent_on_the_connected_four_point_function(benchmark, estimator):
+def test_time_to_one_percent_on_the_connected_four_point_function(benchmark, rows, estimator):
     """erf, N = 100, one core. direct and gram cannot be run to 1 % in a bench where they need 1e11 nets: then extrapolated."""
     net, x = erf_net(100, dim_in=1), np.array([[1.0]])
     exact = exact_correlators(net, x, orders=(2, 4)).connected(4).mean[0]
@@ -97,7 +98,5 @@ def test_time_to_one_percent_on_the_connected_four_point_function(benchmark, est
     benchmark.group = "seconds to 1 % on G4_connected (erf, N=100, one core)"
     benchmark.extra_info["seconds_to_one_percent"] = median(seconds)
     benchmark.pedantic(lambda: correlators(net, x, orders=(2, 4), n_nets=n, estimator=estimator, seed=0, threads=1), rounds=3)
-    import conftest
-
-    conftest.ROWS.append({"title": f"time to 1 % on connected G4, erf N=100, {estimator}, one core", "ours": estimator, "rate": median(seconds),
-                          "unit": "s", "bar": "< 0.1 s (best estimator)", "limit": None})  # fmt: skip
+    rows.append({"title": f"time to 1 % on connected G4, erf N=100, {estimator}, one core", "ours": estimator, "rate": median(seconds),
+                          "unit": "s", "bar": "< 0.1 s with the best of the three", "limit": None})  # fmt: skip

@@ -47,6 +47,12 @@ def _size(contender, seconds):
 
 
 @pytest.fixture
+def rows():
+    """The table printed at the end: append a row."""
+    return ROWS
+
+
+@pytest.fixture
 def duel(benchmark):
     """duel(title, ours, rivals, unit, bar, limit): times all in turn, prints and records the ratio to the best rival."""
 

@@ -79,8 +79,8 @@ EnsembleKernels<float> float32_kernels(Isa isa) {
 }
 
 std::uint64_t block_size(std::uint64_t n_nets, std::int64_t n_sums) {
-    if (n_sums > 4096) return 4096;
-    return n_nets < 4096 ? 16 : 256;
+    if (n_nets < 4096) return 16;
+    return n_sums > 4096 && n_nets >= 16 * 4096 ? 4096 : 256;  // 16 blocks at least, for error bars and threads
 }
 
 Ensemble::Ensemble(Description description)

@@ -13,7 +13,8 @@
 
 namespace nnqft {
 
-// Nets per block: 16 where fewer than 4096 are asked for, 4096 where a net carries more than 4096 moments, else 256.
+// Nets per block: 16 where fewer than 4096 are asked for; 4096 where a net carries more than 4096 moments and 65536 nets or
+// more are asked for; else 256.
 std::uint64_t block_size(std::uint64_t n_nets, std::int64_t n_sums);
 
 // ArgumentError for an unknown activation, or one with too few or too many parameters.

@@ -59,7 +59,8 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
     indices : mapping {order: rows} or sequence of arrays (count, order), optional
         Only these tuples of fields (and the sub-tuples that connected functions need), for many points.
     block : int, optional
-        Networks per block: 16 below 4096 nets, 4096 for more than 4096 moments, else 256. Merging needs equal blocks.
+        Networks per block. Default: 16 below 4096 nets, 4096 for more than 4096 moments and 65536 nets or more, else 256.
+        Merging needs equal blocks.
 
     Returns
     -------
