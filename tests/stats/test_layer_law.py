@@ -56,7 +56,7 @@ UNEVEN = RNG.normal(size=(6, 3)) * [[0.1], [1.0], [3.0], [0.5], [2.0], [0.2]]  #
 ])  # fmt: skip
 def test_the_order_of_points_is_the_callers(net, estimator):
     a, b = (correlators(net, UNEVEN, orders=(2,), n_nets=40_000, estimator=estimator, sampler=s, seed=k).full(2) for k, s in enumerate(("weights", "layer")))
-    assert (abs(a.mean - b.mean) < 4.5 * np.hypot(a.stderr, b.stderr)).all()
+    assert (abs(a.mean - b.mean) <= 4.5 * np.hypot(a.stderr, b.stderr)).all()  # outputs that differ: 0 = 0
     assert np.median(b.stderr) < 0.01 * a.mean.max()
 
 
