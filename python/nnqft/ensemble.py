@@ -7,6 +7,7 @@ sampler and seed that made it. Results do not depend on threads, batches, instru
 """
 
 import operator
+import os
 import warnings
 from math import comb
 from collections.abc import Iterable
@@ -102,6 +103,7 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
         raise ArgumentError(f"order 8 is measured for at most 8 points (fields with 'direct'), {limit} came; list the indices wanted")
     net.laws.check_range(start, start + n_nets)
     block = _block(block, n_nets, plan.program.n_sums)
+    _check_memory(plan.program.n_sums, -(-n_nets // block))
     if start % block:
         raise ArgumentError(f"start={start} must be a multiple of the block of {block} networks; nearest: {start - start % block}")
     threads = _core.default_threads() if threads is None else _integer("threads", threads, 1, 4096)
@@ -197,6 +199,8 @@ def weights(net, index, *, seed=0):
     >>> w[1].shape
     (1, 4)
     """
+    if not isinstance(net, Network):
+        raise ArgumentError(f"net must be a Network, got {type(net).__name__}: see nnqft.networks")
     drawn = net.draw(index, seed=seed)
     return drawn.weights, drawn.biases
 
@@ -209,7 +213,9 @@ def plan_size(m, orders, estimator, *, dim_out=1):
     >>> plan_size(6, (2, 4), "direct"), plan_size(6, (2, 4), "gram")
     (147, 252)
     """
-    top = max(orders)
+    if estimator not in ESTIMATORS:
+        raise ArgumentError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
+    top = max(_orders(orders))
     if estimator == "gram":
         pairs = m * (m + 1) // 2
         return sum(comb(pairs + k - 1, k) for k in range(1, top // 2 + 1))
@@ -237,8 +243,6 @@ def accumulator_bytes(m, orders, estimator, *, dim_out=1):
     >>> accumulator_bytes(6, (2, 4), "direct")
     376320
     """
-    if estimator not in ESTIMATORS:
-        raise ArgumentError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
     return _core.accumulator_bytes(plan_size(m, orders, estimator, dim_out=dim_out))
 
 
@@ -255,6 +259,24 @@ def _integer(name, value, low, high):
     return value
 
 
+def _orders(orders):
+    if not isinstance(orders, Iterable):
+        orders = (orders,)
+    orders = tuple(sorted({_integer("an order", n, 1, 64) for n in orders}))
+    bad = [n for n in orders if n % 2 or n > MAX_ORDER]
+    if bad or not orders:
+        raise ArgumentError(f"orders must be among 2, 4, 6, 8 (odd functions vanish), got {bad or orders}")
+    return orders
+
+
+def _check_memory(n_sums, n_blocks):
+    """Replicas hold limbs once a block has come to them; the system would rather kill the process than say no."""
+    need = _core.accumulator_bytes(n_sums) * min(n_blocks, 64) // 64
+    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else need
+    if need > have:
+        raise ArgumentError(f"{n_sums} moments would take about {need / 1e9:.0f} GB, this machine has {have / 1e9:.0f}: list the indices wanted")
+
+
 def _check(net, x, orders, n_nets, start, least=1):
     if not isinstance(net, Network):
         raise ArgumentError(f"net must be a Network, got {type(net).__name__}: see nnqft.networks")
@@ -262,12 +284,7 @@ def _check(net, x, orders, n_nets, start, least=1):
     if x.ndim == 1 and net.dim_in == 1:
         x = x.reshape(-1, 1)
     x = check_points(net, x)
-    if not isinstance(orders, Iterable):
-        orders = (orders,)
-    orders = tuple(sorted({_integer("an order", n, 1, 64) for n in orders}))
-    bad = [n for n in orders if n % 2 or n > MAX_ORDER]
-    if bad or not orders:
-        raise ArgumentError(f"orders must be among 2, 4, 6, 8 (odd functions vanish), got {bad or orders}")
+    orders = _orders(orders)
     start = _integer("start", start, 0, _core.MAX_NETS)
     return x, orders, _integer("n_nets", n_nets, least, _core.MAX_NETS - start), start
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nnqft import _core, _store
-from nnqft.ensemble import Correlators, correlators, outputs
+from nnqft.ensemble import Correlators, correlators, outputs, plan_size, weights
 from nnqft.errors import ArgumentError, NNQFTWarning, ShapeError, StateError
 from nnqft.networks import Net, erf_net, mlp
 
@@ -289,6 +289,26 @@ time.sleep({delay})
 def test_the_interpreter_ends_while_daemon_threads_compute(work, delay):
     done = subprocess.run([sys.executable, "-c", EXIT.format(work=work, delay=delay)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stderr == ""
+
+
+def test_accumulators_larger_than_memory_are_refused_before_they_grow(monkeypatch):
+    pages = {"SC_PHYS_PAGES": 2**18, "SC_PAGE_SIZE": 2**12}  # 1 GiB
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
+    x = np.linspace(-1, 1, 60)
+    with pytest.raises(ArgumentError, match="moments would take about 2 GB, this machine has 1: list the indices"):
+        correlators(NET, x, n_nets=10**6, estimator="direct")
+    correlators(NET, x, n_nets=16, estimator="direct")  # one replica is enough for one block
+
+
+@pytest.mark.parametrize("call", [
+    lambda: plan_size(6, (), "direct"),
+    lambda: plan_size(6, (3,), "direct"),
+    lambda: plan_size(6, (2, 4), "auto"),
+    lambda: weights("erf", 0),
+])  # fmt: skip
+def test_helpers_check_their_arguments_too(call):
+    with pytest.raises(ArgumentError):
+        call()
 
 
 # ---- wrong numbers -----------------------------------------------------------------------------------------------------
