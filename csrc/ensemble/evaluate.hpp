@@ -204,7 +204,7 @@ static bool outputs(const EnsembleSpec& spec, uint64_t first_net, uint32_t count
             }
         }
     }
-    return true;
+    return !stop.raised();
 }
 
 // One tensor of one net, (rows, columns) row-major, float64 holding the kernel's float32 draws exactly.
