@@ -12,7 +12,7 @@ from ._plan import Plan, make_plan
 from ._version import __version__
 from .errors import ArgumentError, NNQFTWarning, StateError
 from .networks import Network, nngp
-from .wick import jackknife
+from ._jackknife import jackknife
 
 __all__ = ["Correlators", "ExactCorrelators"]
 

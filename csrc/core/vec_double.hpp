@@ -1,0 +1,100 @@
+// Doubles in the vector registers of the instruction set that this unit is compiled for: VD, of width 8, 4 or 1.
+//
+// Kernels give every lane a result of its own and never add across lanes, so the width changes no bit of any result.
+// Every operation is exactly rounded; madd has one rounding on every machine.
+#pragma once
+
+#include "core/hd.hpp"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace nnqft {
+namespace {
+
+#if defined(__AVX512F__)
+
+struct VD {
+    static constexpr int width = 8;
+    __m512d v;
+    VD() = default;
+    VD(__m512d x) : v(x) {}
+    explicit VD(double x) : v(_mm512_set1_pd(x)) {}
+    static VD load(const double* p) { return _mm512_loadu_pd(p); }
+    void store(double* p) const { _mm512_storeu_pd(p, v); }
+    // The first `count` lanes, 0 < count <= width; the others read as zero and stay unwritten.
+    static VD load_first(const double* p, int count) { return _mm512_maskz_loadu_pd(first(count), p); }
+    void store_first(double* p, int count) const { _mm512_mask_storeu_pd(p, first(count), v); }
+    static VD gather(const double* p, const int* index) {
+        return _mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(index)), p, 8);
+    }
+
+private:
+    static __mmask8 first(int count) { return static_cast<__mmask8>((1u << count) - 1u); }
+};
+NNQFT_HD VD operator+(VD a, VD b) { return _mm512_add_pd(a.v, b.v); }
+NNQFT_HD VD operator-(VD a, VD b) { return _mm512_sub_pd(a.v, b.v); }
+NNQFT_HD VD operator*(VD a, VD b) { return _mm512_mul_pd(a.v, b.v); }
+NNQFT_HD VD operator-(VD a) { return _mm512_xor_pd(a.v, _mm512_set1_pd(-0.0)); }
+NNQFT_HD VD madd(VD a, VD b, VD c) { return _mm512_fmadd_pd(a.v, b.v, c.v); }    // a b + c
+NNQFT_HD VD nmadd(VD a, VD b, VD c) { return _mm512_fnmadd_pd(a.v, b.v, c.v); }  // c - a b
+
+#elif defined(__AVX2__)
+
+struct VD {
+    static constexpr int width = 4;
+    __m256d v;
+    VD() = default;
+    VD(__m256d x) : v(x) {}
+    explicit VD(double x) : v(_mm256_set1_pd(x)) {}
+    static VD load(const double* p) { return _mm256_loadu_pd(p); }
+    void store(double* p) const { _mm256_storeu_pd(p, v); }
+    // The first `count` lanes, 0 < count <= width; the others read as zero and stay unwritten.
+    static VD load_first(const double* p, int count) { return _mm256_maskload_pd(p, first(count)); }
+    void store_first(double* p, int count) const { _mm256_maskstore_pd(p, first(count), v); }
+    static VD gather(const double* p, const int* index) { return _mm256_setr_pd(p[index[0]], p[index[1]], p[index[2]], p[index[3]]); }
+
+private:
+    static __m256i first(int count) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3)); }
+};
+NNQFT_HD VD operator+(VD a, VD b) { return _mm256_add_pd(a.v, b.v); }
+NNQFT_HD VD operator-(VD a, VD b) { return _mm256_sub_pd(a.v, b.v); }
+NNQFT_HD VD operator*(VD a, VD b) { return _mm256_mul_pd(a.v, b.v); }
+NNQFT_HD VD operator-(VD a) { return _mm256_xor_pd(a.v, _mm256_set1_pd(-0.0)); }
+NNQFT_HD VD madd(VD a, VD b, VD c) { return _mm256_fmadd_pd(a.v, b.v, c.v); }
+NNQFT_HD VD nmadd(VD a, VD b, VD c) { return _mm256_fnmadd_pd(a.v, b.v, c.v); }
+
+#else
+
+struct VD {
+    static constexpr int width = 1;
+    double v;
+    VD() = default;
+    explicit VD(double x) : v(x) {}
+    static VD load(const double* p) { return VD(*p); }
+    void store(double* p) const { *p = v; }
+    static VD load_first(const double* p, int) { return VD(*p); }
+    void store_first(double* p, int) const { *p = v; }
+    static VD gather(const double* p, const int* index) { return VD(p[*index]); }
+};
+NNQFT_HD VD operator+(VD a, VD b) { return VD(a.v + b.v); }
+NNQFT_HD VD operator-(VD a, VD b) { return VD(a.v - b.v); }
+NNQFT_HD VD operator*(VD a, VD b) { return VD(a.v * b.v); }
+NNQFT_HD VD operator-(VD a) { return VD(-a.v); }
+NNQFT_HD VD madd(VD a, VD b, VD c) { return VD(__builtin_fma(a.v, b.v, c.v)); }  // libm's is exact where hardware has none
+NNQFT_HD VD nmadd(VD a, VD b, VD c) { return VD(__builtin_fma(-a.v, b.v, c.v)); }
+
+#endif
+
+}  // namespace
+}  // namespace nnqft
+
+// What a unit exports goes into a namespace of its instruction set: namespace NNQFT_UNIT { ... }, unit being avx2, say.
+#if defined(__AVX512F__)
+#define NNQFT_UNIT avx512
+#elif defined(__AVX2__)
+#define NNQFT_UNIT avx2
+#else
+#define NNQFT_UNIT scalar
+#endif
