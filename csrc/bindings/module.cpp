@@ -48,4 +48,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     bind_core(m);
     bind_ensemble(m);
     bind_wick(m);
+    bind_wick_all(m);
+    bind_hafnian(m);
 }

@@ -308,6 +308,12 @@ void bind_wick(py::module_& m) {
         },
         arg("moments"), arg("m"), arg("index") = py::none(),
         "Joint cumulants of any vector variable from raw moments of order 1, 2, .., each (batch, count).");
+    m.def(
+        "vector_moments",
+        [](const py::sequence& cumulants, std::int64_t m, const py::object& index) {
+            return partition_sums(&moments_from_cumulants, Blocks::kAll, cumulants, m, index);
+        },
+        arg("cumulants"), arg("m"), arg("index") = py::none(), "Inverse of vector_cumulants.");
 
     m.def(
         "gram_correlators",

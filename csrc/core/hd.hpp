@@ -10,3 +10,10 @@
 #else
 #define NNQFT_HD static inline
 #endif
+
+// A function that must not be inlined, to keep unrolled code in one place.
+#if defined(__GNUC__)
+#define NNQFT_APART static __attribute__((noinline))
+#else
+#define NNQFT_APART static
+#endif

@@ -33,7 +33,7 @@ class Jackknife:
     n_groups: int
 
 
-def jackknife(values, counts=None, *, function, min_groups=8, max_bytes=1 << 28):
+def jackknife(values, counts=None, *, function, with_counts=False, min_groups=8, max_bytes=1 << 28):
     """Delete-one-group jackknife of a function of means, for groups of any sizes.
 
     With theta_g the estimate without group g, n_g its size and h_g = n / n_g:
@@ -51,6 +51,8 @@ def jackknife(values, counts=None, *, function, min_groups=8, max_bytes=1 << 28)
     function : callable
         Maps means, float64 arrays of shape (batch, ...) in the structure of `values`, to results of shape
         (batch, ...): an array, or a dict or sequence of arrays. Rows must be independent of each other.
+    with_counts : bool
+        Call `function(means, n)` with the number of samples behind each row, float64, shape (batch,).
     min_groups : int
         With fewer groups there is no error bar (nan) and an `NNQFTWarning`.
     max_bytes : int
@@ -81,32 +83,12 @@ def jackknife(values, counts=None, *, function, min_groups=8, max_bytes=1 << 28)
     >>> float(result.estimate), round(float(result.stderr), 3)
     (18.0625, 5.059)
     """
-    sums, rebuild = _leaves(values)
-    sums = [np.asarray(x) for x in sums]
-    lengths = {x.shape[:1] for x in sums}
-    if len(lengths) != 1 or lengths == {()}:
-        raise ShapeError(f"values need one common leading axis of groups, got shapes {[x.shape for x in sums]}")
-    n_groups = len(sums[0])
-    counts = np.ones(n_groups) if counts is None else np.asarray(counts, dtype=np.float64)
-    if counts.shape != (n_groups,):
-        raise ShapeError(f"counts has shape {counts.shape}; expected ({n_groups},), one per group")
-    if not (np.isfinite(counts).all() and (counts >= 0).all() and counts.any()):
-        raise ArgumentError("counts must be finite and non-negative, and at least one group must hold samples")
-    if not counts.all():
-        sums, counts = [x[counts > 0] for x in sums], counts[counts > 0]
+    sums, counts, rebuild = read_groups(values, counts)
+    evaluate = on_rows(function, rebuild, with_counts)
     n_groups, n = len(counts), counts.sum()
     totals = [x.sum(axis=0, dtype=np.float64) for x in sums]
 
-    def evaluate(means):
-        results, restore = _leaves(function(rebuild(means)))
-        results = [np.asarray(x, dtype=np.float64) for x in results]
-        if any(x.shape[:1] != means[0].shape[:1] for x in results):
-            raise ShapeError(
-                f"function() must keep the batch axis: {len(means[0])} rows in, shapes {[x.shape for x in results]} out"
-            )
-        return results, restore
-
-    theta, restore = evaluate([np.asarray(t)[np.newaxis] / n for t in totals])
+    theta, restore = evaluate([np.asarray(t)[np.newaxis] / n for t in totals], n[np.newaxis])
     theta = [x[0] for x in theta]
     min_groups = max(2, min_groups)
     if n_groups < min_groups:
@@ -126,7 +108,7 @@ def jackknife(values, counts=None, *, function, min_groups=8, max_bytes=1 << 28)
         g = slice(first, first + batch)
         with np.errstate(invalid="ignore"):  # a group may hold inf or nan: the results are nan then
             means = [((t - x[g]).T / (n - counts[g])).T for t, x in zip(totals, sums, strict=True)]
-        for k, result in enumerate(evaluate(means)[0]):
+        for k, result in enumerate(evaluate(means, n - counts[g])[0]):
             with np.errstate(invalid="ignore"):
                 d = result - theta[k]
                 s[k] += np.einsum("g,g...->...", 1 - 1 / h[g], d)
@@ -142,7 +124,40 @@ def jackknife(values, counts=None, *, function, min_groups=8, max_bytes=1 << 28)
     return Jackknife(restore(theta), restore(corrected), restore(stderr), n_groups)
 
 
-def _leaves(tree):
+def read_groups(values, counts):
+    """Sums of the groups that hold samples (a list of arrays), their sizes, and what puts such a list back together."""
+    sums, rebuild = leaves(values)
+    sums = [np.asarray(x) for x in sums]
+    lengths = {x.shape[:1] for x in sums}
+    if len(lengths) != 1 or lengths == {()}:
+        raise ShapeError(f"values need one common leading axis of groups, got shapes {[x.shape for x in sums]}")
+    n_groups = len(sums[0])
+    counts = np.ones(n_groups) if counts is None else np.asarray(counts, dtype=np.float64)
+    if counts.shape != (n_groups,):
+        raise ShapeError(f"counts has shape {counts.shape}; expected ({n_groups},), one per group")
+    if not (np.isfinite(counts).all() and (counts >= 0).all() and counts.any()):
+        raise ArgumentError("counts must be finite and non-negative, and at least one group must hold samples")
+    if not counts.all():
+        sums, counts = [x[counts > 0] for x in sums], counts[counts > 0]
+    return sums, counts, rebuild
+
+
+def on_rows(function, rebuild, with_counts):
+    """evaluate(means, counts) -> results as a list of arrays (batch, ...), and what restores their structure."""
+
+    def evaluate(means, counts):
+        results, restore = leaves(function(rebuild(means), counts) if with_counts else function(rebuild(means)))
+        results = [np.asarray(x, dtype=np.float64) for x in results]
+        if any(x.shape[:1] != means[0].shape[:1] for x in results):
+            raise ShapeError(
+                f"function() must keep the batch axis: {len(means[0])} rows in, shapes {[x.shape for x in results]} out"
+            )
+        return results, restore
+
+    return evaluate
+
+
+def leaves(tree):
     """The arrays of a dict, a sequence, or a single array, and the function that puts such a list back."""
     if isinstance(tree, Mapping):
         return list(tree.values()), lambda leaves: dict(zip(tree, leaves, strict=True))

@@ -1,6 +1,7 @@
 """Runs of the ensemble kernels: threads or executors, progress, Ctrl-C, checkpoints."""
 
 import concurrent.futures
+import operator
 import os
 import time
 from contextlib import contextmanager, nullcontext
@@ -10,7 +11,7 @@ import numpy as np
 from . import _core, _store
 from .errors import ArgumentError, StateError
 
-__all__ = ["measure", "progress_bar"]
+__all__ = ["integer", "measure", "progress_bar", "thread_count"]
 
 CHECKPOINT_SECONDS = 30.0
 _TASKS_PER_WORKER = 8
@@ -20,8 +21,24 @@ class _CheckpointDue(Exception):
     """Raised from the progress callback to end a run at the next block."""
 
 
+def integer(name, value, low, high):
+    """`value` as an int within [low, high]; `name` opens the message."""
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise ArgumentError(f"{name} must be an integer, got {type(value).__name__}") from None
+    if not low <= value <= high:
+        raise ArgumentError(f"{name} must lie in [{low}, {high}], got {value}")
+    return value
+
+
+def thread_count(threads):
+    """`threads`, or what this process may use."""
+    return _core.default_threads() if threads is None else integer("threads", threads, 1, 4096)
+
+
 @contextmanager
-def progress_bar(progress, total):
+def progress_bar(progress, total, unit="net"):
     """A callable(done) for `progress` = None | True | callable(done, total)."""
     if not progress:
         yield None
@@ -33,7 +50,7 @@ def progress_bar(progress, total):
         from tqdm.auto import tqdm
     except ImportError:
         raise ArgumentError('progress=True needs tqdm: pip install ".[experiments]" in the source folder, or pass progress=callable(done, total)') from None
-    with tqdm(total=total, unit="net", unit_scale=True) as bar:
+    with tqdm(total=total, unit=unit, unit_scale=True) as bar:
         yield lambda done: bar.update(int(done) - bar.n)
 
 

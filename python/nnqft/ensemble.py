@@ -17,7 +17,7 @@ import numpy as np
 from . import _core
 from ._correlators import Correlators, ExactCorrelators
 from ._plan import ESTIMATORS, MAX_ORDER, SAMPLERS, check_moments, estimator_refusal, make_plan
-from ._run import measure, progress_bar
+from ._run import integer, measure, progress_bar, thread_count
 from .errors import ArgumentError, DeviceError, NNQFTWarning, ShapeError
 from .networks import Network, as_key, check_points
 
@@ -106,7 +106,7 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
     _check_memory(plan.program.n_sums, -(-n_nets // block))
     if start % block:
         raise ArgumentError(f"start={start} must be a multiple of the block of {block} networks; nearest: {start - start % block}")
-    threads = _core.default_threads() if threads is None else _integer("threads", threads, 1, 4096)
+    threads = thread_count(threads)
     seed = as_key(seed)
     exponent = _field_exponent(net, x, estimator, sampler, dtype, seed)
     result = Correlators._new(net, x, plan, sampler=sampler, dtype=dtype, seed=seed, block=block, exponent=exponent)
@@ -183,7 +183,7 @@ def outputs(net, x, *, start=0, stop, seed=0, sampler="weights", dtype="float32"
         raise ArgumentError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
     _, sampler, dtype = _names(net, len(x), "direct", sampler, dtype)
     net.laws.check_range(start, start + n)
-    threads = _core.default_threads() if threads is None else _integer("threads", threads, 1, 4096)
+    threads = thread_count(threads)
     kernel = net.bind(x, seed=as_key(seed), sampler=sampler, dtype=dtype)
     with progress_bar(progress, n) as report:
         return kernel.outputs(start, start + n, threads, report)
@@ -249,20 +249,10 @@ def accumulator_bytes(m, orders, estimator, *, dim_out=1):
 # ---- checks -----------------------------------------------------------------------------------------------
 
 
-def _integer(name, value, low, high):
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise ArgumentError(f"{name} must be an integer, got {type(value).__name__}") from None
-    if not low <= value <= high:
-        raise ArgumentError(f"{name} must lie in [{low}, {high}], got {value}")
-    return value
-
-
 def _orders(orders):
     if not isinstance(orders, Iterable):
         orders = (orders,)
-    orders = tuple(sorted({_integer("an order", n, 1, 64) for n in orders}))
+    orders = tuple(sorted({integer("an order", n, 1, 64) for n in orders}))
     bad = [n for n in orders if n % 2 or n > MAX_ORDER]
     if bad or not orders:
         raise ArgumentError(f"orders must be among 2, 4, 6, 8 (odd functions vanish), got {bad or orders}")
@@ -285,8 +275,8 @@ def _check(net, x, orders, n_nets, start, least=1):
         x = x.reshape(-1, 1)
     x = check_points(net, x)
     orders = _orders(orders)
-    start = _integer("start", start, 0, _core.MAX_NETS)
-    return x, orders, _integer("n_nets", n_nets, least, _core.MAX_NETS - start), start
+    start = integer("start", start, 0, _core.MAX_NETS)
+    return x, orders, integer("n_nets", n_nets, least, _core.MAX_NETS - start), start
 
 
 def _field_exponent(net, x, estimator, sampler, dtype, seed):
@@ -307,7 +297,7 @@ def _field_exponent(net, x, estimator, sampler, dtype, seed):
 def _block(block, n_nets, n_sums):
     if block is None:
         return _core.block_size(n_nets, n_sums)
-    block = _integer("block", block, 16, 1 << 24)
+    block = integer("block", block, 16, 1 << 24)
     if block % 16:
         raise ArgumentError(f"block must be a multiple of 16, got {block}")
     return block

@@ -1,0 +1,152 @@
+// Python face of csrc/wick/hafnian: single matrices. The fast path says None to whatever is not plain; the rest explains.
+#include "bindings/bindings.hpp"
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "core/isa.hpp"
+#include "core/parallel.hpp"
+#include "wick/hafnian.hpp"
+
+namespace py = pybind11;
+
+using namespace nnqft;
+
+namespace {
+
+constexpr double kFastWork = 2e6;  // multiply-adds: below a millisecond, so that the GIL may stay
+
+const Isa& isa() {
+    static const Isa choice = resolve_isa("");
+    return choice;
+}
+
+// A C-contiguous aligned array of native doubles or complex doubles.
+template <class T>
+bool plain(const py::handle& object) {
+    using Array = py::array_t<T>;
+    if (!py::isinstance<Array>(object)) return false;
+    const auto array = py::reinterpret_borrow<py::array>(object);
+    return (array.flags() & py::array::c_style) && reinterpret_cast<std::uintptr_t>(array.data()) % alignof(double) == 0;
+}
+
+// Finite, and equal to its transpose to the bit: x - x is 0 for finite x alone.
+bool tidy(const double* K, std::int64_t m, int parts) {
+    double sum = 0.0;
+    bool symmetric = true;
+    for (std::int64_t i = 0; i < m; ++i) {
+        for (std::int64_t j = 0; j <= i; ++j) {
+            for (int part = 0; part < parts; ++part) {
+                const double x = K[(i * m + j) * parts + part];
+                sum += x - x;
+                symmetric &= x == K[(j * m + i) * parts + part];
+            }
+        }
+    }
+    return symmetric && sum == 0.0;
+}
+bool finite(const double* x, std::int64_t count) {
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < count; ++i) sum += x[i] - x[i];
+    return sum == 0.0;
+}
+
+struct Arguments {
+    HafnianProblem problem{};
+    std::vector<std::int32_t> repeats;
+    bool plain_values = false;  // symmetric and finite
+};
+
+// False unless K (m, m), mu (m) and repeats (m) are what the kernels read as it lies in memory.
+bool read(const py::handle& K, const py::handle& mu, const py::handle& repeats, Arguments& out) {
+    const bool real = plain<double>(K);
+    if (!real && !plain<std::complex<double>>(K)) return false;
+    const auto matrix = py::reinterpret_borrow<py::array>(K);
+    if (matrix.ndim() != 2 || matrix.shape(0) != matrix.shape(1)) return false;
+    HafnianProblem& p = out.problem;
+    p.points = matrix.shape(0);
+    p.complex = !real;
+    p.K = static_cast<const double*>(matrix.data());
+    const int parts = real ? 1 : 2;
+    out.plain_values = tidy(p.K, p.points, parts);
+    if (!mu.is_none()) {
+        if (!(real ? plain<double>(mu) : plain<std::complex<double>>(mu))) return false;
+        const auto vector = py::reinterpret_borrow<py::array>(mu);
+        if (vector.ndim() != 1 || vector.shape(0) != p.points) return false;
+        p.mu = static_cast<const double*>(vector.data());
+        out.plain_values = out.plain_values && finite(p.mu, p.points * parts);
+    }
+    if (!repeats.is_none()) {
+        if (!py::isinstance<py::array_t<std::int64_t>>(repeats) || !plain<std::int64_t>(repeats)) return false;
+        const auto counts = py::reinterpret_borrow<py::array_t<std::int64_t>>(repeats);
+        if (counts.ndim() != 1 || counts.shape(0) != p.points) return false;
+        for (py::ssize_t i = 0; i < counts.size(); ++i) {
+            const std::int64_t r = counts.data()[i];
+            if (r < 0 || r > kMaxRepeats) return false;
+            out.repeats.push_back(static_cast<std::int32_t>(r));
+        }
+        p.repeats = out.repeats.data();
+    }
+    return true;
+}
+
+py::object number(const HafnianProblem& problem, std::complex<double> value) {
+    return problem.complex ? py::object(py::cast(value)) : py::object(py::float_(value.real()));
+}
+
+Arguments checked(const py::object& K, const py::object& mu, const py::object& repeats) {
+    Arguments in;
+    if (!read(K, mu, repeats, in)) throw ShapeError("hafnian() takes C-contiguous K (m, m), mu (m) of one dtype, float64 or complex128, and int64 repeats (m)");
+    return in;
+}
+
+}  // namespace
+
+void bind_hafnian(py::module_& m) {
+    using py::arg;
+    m.def(
+        "hafnian_fast",
+        [](const py::object& K, const py::object& mu, const py::object& repeats) -> py::object {
+            Arguments in;
+            if (!read(K, mu, repeats, in) || !in.plain_values || in.problem.points > 64) return py::none();
+            if (hafnian_work(in.problem).multiply_adds > kFastWork) return py::none();
+            const FpEnvironment guard;
+            return number(in.problem, hafnian(in.problem, isa(), 1, {}).value);
+        },
+        arg("K"), arg("mu") = py::none(), arg("repeats") = py::none(), "haf(K, mu; repeats), or None where the arguments need a look or the work time.");
+    m.def(
+        "hafnian_work",
+        [](const py::object& K, const py::object& mu, const py::object& repeats) {
+            const Arguments in = checked(K, mu, repeats);
+            const HafnianWork work = hafnian_work(in.problem);
+            return py::make_tuple(work.method, work.multiply_adds, hafnian_seconds(work, isa()), work.bytes);
+        },
+        arg("K"), arg("mu"), arg("repeats"), "(method, multiply-adds, seconds on one thread, bytes per thread).");
+    m.def(
+        "hafnian",
+        [](const py::object& K, const py::object& mu, const py::object& repeats, unsigned threads, const py::object& progress) -> py::object {
+            const Arguments in = checked(K, mu, repeats);
+            PyObject* callback = progress.is_none() ? nullptr : progress.ptr();
+            const HafnianPoll poll = [callback](double share) {
+                with_gil([=] {
+                    if (PyErr_CheckSignals() != 0) return false;
+                    if (callback == nullptr) return true;
+                    PyObject* result = PyObject_CallFunction(callback, "d", share);
+                    Py_XDECREF(result);
+                    return result != nullptr;
+                });
+                return true;
+            };
+            HafnianResult result;
+            {
+                const ReleaseGil release;
+                const FpEnvironment guard;
+                result = hafnian(in.problem, isa(), threads, poll);
+            }
+            if (!result.finished) throw StateError("the process is ending: the hafnian was not computed");
+            return number(in.problem, result.value);
+        },
+        arg("K"), arg("mu"), arg("repeats"), arg("threads"), arg("progress") = py::none(), "haf(K, mu; repeats).");
+}

@@ -1,0 +1,47 @@
+// Hafnian and loop hafnian of one symmetric matrix, real or complex, with repeated points:
+//
+//     haf(K, mu; r) = E prod_i f_i^r_i,  f Gaussian with covariance K and mean mu    (mu = 0: the hafnian)
+//
+// Three methods, chosen by their cost: shared minors for few points (small.hpp), the recursion over sub-multisets for few points
+// of high multiplicity, the signed pair sieve (sieve.hpp) for all else. All results are the same bits on every machine.
+#pragma once
+
+#include <complex>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "core/isa.hpp"
+
+namespace nnqft {
+
+struct HafnianProblem {
+    std::int64_t points;           // m
+    bool complex;                  // (re, im) pairs in K and mu
+    const double* K;               // (m, m), the upper triangle and, where a point repeats, the diagonal are read
+    const double* mu;              // (m), or null
+    const std::int32_t* repeats;   // (m), non-negative, or null for once each
+};
+
+struct HafnianWork {
+    const char* method;      // "multisets" or "sieve", or "none"
+    double multiply_adds;    // of real numbers, by all lanes
+    double bytes;            // of memory per thread
+};
+
+constexpr std::int32_t kMaxRepeats = 1 << 20;
+
+HafnianWork hafnian_work(const HafnianProblem& problem);
+double hafnian_seconds(const HafnianWork& work, Isa isa);  // on one thread, to a factor of two or so
+
+// Called every 50 ms of long work with the share done; false gives up.
+using HafnianPoll = std::function<bool(double)>;
+
+// `finished` is false if poll gave up. threads >= 1; the result does not depend on it, nor on isa.
+struct HafnianResult {
+    std::complex<double> value;
+    bool finished = true;
+};
+HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll);
+
+}  // namespace nnqft
