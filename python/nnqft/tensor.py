@@ -209,6 +209,26 @@ class SymmetricTensor:
         if index is not None:
             self.__dict__["index"] = index
 
+    @classmethod
+    def exact(cls, mean, *, order, size, how=None):
+        """A dense tensor without errors that takes over a fresh float64 array of the right length: for kernels, unchecked.
+
+        Examples
+        --------
+        >>> SymmetricTensor.exact(np.array([1.0, 0.5, 2.0]), order=2, size=2)[0, 1]
+        0.5(0)
+        """
+        tensor = object.__new__(cls)
+        tensor.__dict__.update(
+            mean=_frozen(mean), order=order, size=size, d_out=1, _ranks=None, n=None, how=MappingProxyType(how or {})
+        )
+        return tensor
+
+    @cached_property
+    def stderr(self):
+        """Standard errors, shape (count,): zeros, where `exact` made the tensor."""
+        return _frozen(np.zeros(len(self.mean)))
+
     def __setattr__(self, name, value):
         raise AttributeError(f"SymmetricTensor is frozen: cannot set {name}")
 
@@ -230,14 +250,65 @@ class SymmetricTensor:
     @cached_property
     def multiplicity(self):
         """Number of distinct orderings n! / prod r_i! of each multi-index, int64, shape (count,)."""
-        if factorial(self.order) > np.iinfo(np.int64).max:
-            raise ArgumentError(f"multiplicities of order {self.order} exceed the 64-bit range")
+        n, m = self.order, min(self.size, self.order)
+        most = factorial(n) // (factorial(n // m + 1) ** (n % m) * factorial(n // m) ** (m - n % m))  # legs spread evenly
+        if most > np.iinfo(np.int64).max // n:
+            raise ArgumentError(f"multiplicities of order {n} over {self.size} values exceed the 64-bit range")
         run = np.ones(len(self), dtype=np.int64)  # length of the run of equal values that ends at this leg
-        repeats = run.copy()  # prod r_i!
-        for k in range(1, self.order):
+        orderings = run.copy()  # of the legs so far
+        for k in range(1, n):
             run = np.where(self.index[:, k] == self.index[:, k - 1], run + 1, 1)
-            repeats *= run
-        return _frozen(factorial(self.order) // repeats)
+            orderings = orderings * (k + 1) // run
+        return _frozen(orderings)
+
+    def rank(self, index):
+        """Positions of multi-indices in `mean`, `stderr` and `index`.
+
+        Parameters
+        ----------
+        index : integer array, shape (order,) or (count, order)
+            Fields in any order, negative ones from the end.
+
+        Returns
+        -------
+        int, or array of shape (count,), int64
+
+        Raises
+        ------
+        ShapeError
+            If `index` does not hold integers, or not `order` of them per row.
+        ArgumentError, IndexError
+            If a field is out of range, or the multi-index is not among those listed.
+
+        Notes
+        -----
+        Cost O(order * log(order)) each, and O(log count) more in a listed tensor.
+
+        Examples
+        --------
+        >>> T = SymmetricTensor(np.arange(10.0), 0, order=3, size=3)
+        >>> T.rank((2, 0, 1)), T.rank([[0, 0, 0], [2, 2, -1]]).tolist()
+        (4, [0, 9])
+        """
+        rows = np.asarray(index)
+        if rows.dtype.kind not in "iu" or rows.ndim not in (1, 2) or rows.shape[-1] != self.order:
+            raise ShapeError(
+                f"index has dtype {rows.dtype} and shape {rows.shape}; expected integers of shape "
+                f"({self.order},) or (count, {self.order})"
+            )
+        outside = (rows >= self.size) | (rows < -self.size)
+        if outside.any():
+            raise EntryError(f"index {rows[outside][0]} is out of range for {self.size} values")
+        rows = rows.astype(np.int64)
+        rows = np.sort(np.atleast_2d(np.where(rows < 0, rows + self.size, rows)), axis=1)
+        at = _core.multiset_ranks(rows, self.size)
+        if self._ranks is not None:
+            ranks, at = at, np.searchsorted(self._ranks, at)
+            missing = np.append(self._ranks, -1)[at] != ranks
+            if missing.any():
+                row = tuple(rows[missing][0].tolist())
+                raise EntryError(f"{row} is not among the {len(self)} listed multi-indices: see T.index")
+        return at if np.ndim(index) == 2 else int(at[0])
 
     def __len__(self):
         return len(self.mean)
@@ -331,19 +402,46 @@ class SymmetricTensor:
 
     # ------------------------------------------------------------------ arithmetic
 
-    def average(self, *, over="unique"):
-        """Mean over the stored entries.
+    def _weights(self, over, name):
+        if over not in ("unique", "ordered"):
+            raise ArgumentError(f'{name}() over {over!r}; expected over="unique" or over="ordered"')
+        return self.multiplicity if over == "ordered" else np.ones(len(self))
+
+    def sum(self, *, over="unique"):
+        """Sum of the stored entries.
 
         Parameters
         ----------
         over : {"unique", "ordered"}
-            Every multi-index once, or every one of the size**order ordered tuples once (weight `multiplicity`).
+            Every multi-index once, or once for each of its `multiplicity` orderings: a dense tensor's sum over all
+            size**order ordered tuples.
 
         Returns
         -------
         Estimate
-            Its `stderr` is the upper bound sum w_i stderr_i / sum w_i, reached when all entries fluctuate together,
-            as those at close points do; their correlations are not stored.
+            Its `stderr` is the upper bound sum w_i stderr_i, reached when all entries fluctuate together, as those at
+            close points do; their correlations are not stored.
+
+        Raises
+        ------
+        ArgumentError
+            If `over` is unknown.
+
+        Notes
+        -----
+        Cost O(count).
+
+        Examples
+        --------
+        >>> T = SymmetricTensor([1.0, 0.5, 2.0], 0, order=2, size=2)
+        >>> T.sum(), T.sum(over="ordered")
+        (3.5(0), 4.0(0))
+        """
+        weights = self._weights(over, "sum")
+        return Estimate(np.sum(weights * self.mean), np.sum(weights * self.stderr), self.n, self.how)
+
+    def average(self, *, over="unique"):
+        """Mean over the stored entries: `sum` divided by the number of multi-indices, or of their orderings.
 
         Raises
         ------
@@ -360,12 +458,52 @@ class SymmetricTensor:
         >>> T.average(), T.average(over="ordered")
         (1.1666666666666667(0), 1.0(0))
         """
-        if over not in ("unique", "ordered") or not len(self):
-            raise ArgumentError(f'average() of {len(self)} entries over {over!r}; expected over="unique" or "ordered"')
-        weights = self.multiplicity if over == "ordered" else None
+        if not len(self):
+            raise ArgumentError("average() of 0 entries")
+        weights = self._weights(over, "average")
         return Estimate(
             np.average(self.mean, weights=weights), np.average(self.stderr, weights=weights), self.n, self.how
         )
+
+    def contract(self, v):
+        """Sum over all ordered tuples of T[i, j, ..] v_i v_j ..: for moments of f, the moment E[(v.f)^order].
+
+        Parameters
+        ----------
+        v : array, shape (size,), real
+            One weight per field, in any units.
+
+        Returns
+        -------
+        Estimate
+            In units of `mean` times those of v ** order; `stderr` is an upper bound as for `sum`.
+
+        Raises
+        ------
+        ShapeError
+            If v is not a vector of `size` real numbers.
+        ArgumentError
+            If only listed multi-indices are stored.
+
+        Notes
+        -----
+        Cost O(order * count). Where terms cancel, the error is a few ulp of their absolute sum.
+
+        Examples
+        --------
+        >>> K = SymmetricTensor([1.0, 0.5, 2.0], 0, order=2, size=2)
+        >>> K.contract(np.array([1.0, -1.0]))                # K_00 - 2 K_01 + K_11
+        2.0(0)
+        """
+        v = np.asarray(v)
+        if v.shape != (self.size,) or v.dtype.kind not in "fiu":
+            raise ShapeError(f"v has dtype {v.dtype} and shape {v.shape}; expected real numbers of shape ({self.size},)")
+        if not self.is_dense:
+            raise ArgumentError(f"contract() needs all multi-indices, this tensor lists {len(self)}")
+        weights = self.multiplicity.astype(np.float64)
+        for leg in self.index.T:
+            weights *= v[leg]
+        return Estimate(np.sum(weights * self.mean), np.sum(abs(weights) * self.stderr), self.n, self.how)
 
     def _like(self, mean, stderr, source=None):
         """A tensor with this layout and the notes of `source` (default: this one)."""
