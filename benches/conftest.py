@@ -66,7 +66,8 @@ def duel(benchmark):
         if best is not None:
             row |= {"rival": everyone[best].name, "rival_rate": median(columns[best]),
                     "ratio": median(a / b for a, b in zip(columns[0], columns[best])),
-                    "others": {c.name: median(col) for c, col in zip(everyone[1:], columns[1:])}}  # fmt: skip
+                    "others": {c.name: median(col) for c, col in zip(everyone[1:], columns[1:])},
+                    "ratios": {c.name: median(a / b for a, b in zip(columns[0], col)) for c, col in zip(everyone[1:], columns[1:])}}  # fmt: skip
         ROWS.append(row)
         benchmark.group = title
         benchmark.extra_info.update({k: v for k, v in row.items() if v is not None})
@@ -96,7 +97,7 @@ def pytest_terminal_summary(terminalreporter):
         ratio = f"{r['ratio']:.3g}x" if "ratio" in r else ""
         write(f"| {r['title']} | {_short(r['rate'])}{r['unit']} | {rival} | {ratio} | {r['bar'] or ''} | {r['limit'] or ''} |")
         if "others" in r:
-            write("|   | | " + "; ".join(f"{k} {_short(v)}" for k, v in r["others"].items()) + " | | | |")
+            write("|   | | " + "; ".join(f"{k} {_short(v)}({r['ratios'][k]:.3g}x)" for k, v in r["others"].items()) + " | | | |")
 
 
 def _cpu():

@@ -113,7 +113,9 @@ void bind_hafnian(py::module_& m) {
             if (!read(K, mu, repeats, in) || !in.plain_values || in.problem.points > 64) return py::none();
             if (hafnian_work(in.problem).multiply_adds > kFastWork) return py::none();
             const FpEnvironment guard;
-            return number(in.problem, hafnian(in.problem, isa(), 1, {}).value);
+            const std::complex<double> value = hafnian(in.problem, isa(), 1, {}).value;
+            if (!std::isfinite(value.real()) || !std::isfinite(value.imag())) return py::none();
+            return number(in.problem, value);
         },
         arg("K"), arg("mu") = py::none(), arg("repeats") = py::none(), "haf(K, mu; repeats), or None where the arguments need a look or the work time.");
     m.def(

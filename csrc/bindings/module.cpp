@@ -48,6 +48,9 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     bind_core(m);
     bind_ensemble(m);
     bind_wick(m);
+    bind_moments(m);
+    bind_moment_blocks(m);
     bind_wick_all(m);
     bind_hafnian(m);
+    bind_hafnian_batch(m);
 }

@@ -57,7 +57,8 @@ bool symmetric(const double* K, std::int64_t m) {
     if (exactly) return true;
     std::vector<double> largest(static_cast<std::size_t>(m), 0.0);
     for (std::int64_t i = 0; i < m; ++i) {
-        for (std::int64_t j = 0; j < m; ++j) largest[static_cast<std::size_t>(i)] = std::max(largest[static_cast<std::size_t>(i)], std::fabs(K[i * m + j]));
+        double& most = largest[static_cast<std::size_t>(i)];
+        for (std::int64_t j = 0; j < m; ++j) most = std::max(most, std::fabs(K[i * m + j]));
     }
     for (std::int64_t i = 0; i < m; ++i) {
         for (std::int64_t j = i + 1; j < m; ++j) {
@@ -69,6 +70,34 @@ bool symmetric(const double* K, std::int64_t m) {
     return true;
 }
 
+// K and the mean of one call, as contiguous memory.
+struct Theory {
+    Doubles K, mu;
+    std::int64_t m;
+
+    Theory(const py::array& kernel, const py::object& mean) : K(contiguous(kernel, 2, "K", "(m, m)")), m(K.shape(0)) {
+        if (K.shape(1) != m) throw ShapeError("K has " + std::to_string(m) + " rows and " + std::to_string(K.shape(1)) + " columns");
+        if (mean.is_none()) return;
+        mu = contiguous(mean.cast<py::array>(), 1, "mu", "(m,)");
+        if (mu.shape(0) != m) throw ShapeError("mu has " + std::to_string(mu.shape(0)) + " entries, K is over " + std::to_string(m) + " points");
+        with_mean = true;
+    }
+    const double* mean() const { return with_mean ? mu.data() : nullptr; }
+
+    // Finite, and K symmetric. Needs no GIL.
+    bool sound(const double* values, const double* shift) const {
+        return all_finite(values, m * m) && (!shift || all_finite(shift, m)) && symmetric(values, m);
+    }
+    bool with_mean = false;
+};
+
+void check_bytes(const char* what, std::int64_t m, int order, std::int64_t bytes, std::int64_t most) {
+    if (bytes <= most) return;
+    throw ArgumentError(std::string(what) + " of order " + std::to_string(order) + " over " + std::to_string(m) + " points has " +
+                        std::to_string(multiset_count(m, order)) + " entries and takes " + std::to_string(bytes) + " bytes, more than the " +
+                        std::to_string(most) + " of this machine: use fewer points, or a list of index tuples");
+}
+
 }  // namespace
 
 void bind_wick_all(py::module_& m) {
@@ -77,33 +106,51 @@ void bind_wick_all(py::module_& m) {
     m.def(
         "wick_all",
         [](const py::array& K, int order, const py::object& mu, unsigned threads, std::int64_t most_bytes) -> py::object {
-            const Doubles kernel = contiguous(K, 2, "K", "(m, m)");
-            const std::int64_t points = kernel.shape(0);
-            if (kernel.shape(1) != points) throw ShapeError("K has " + std::to_string(points) + " rows and " + std::to_string(kernel.shape(1)) + " columns");
-            Doubles mean;
-            if (!mu.is_none()) {
-                mean = contiguous(mu.cast<py::array>(), 1, "mu", "(m,)");
-                if (mean.shape(0) != points) throw ShapeError("mu has " + std::to_string(mean.shape(0)) + " entries, K is over " + std::to_string(points) + " points");
-            }
-            const double* const shift = mu.is_none() ? nullptr : mean.data();
-            const std::int64_t bytes = all_multisets_bytes(points, order, shift != nullptr);
-            if (bytes > most_bytes) {
-                throw ArgumentError("order " + std::to_string(order) + " over " + std::to_string(points) + " points has " +
-                                    std::to_string(multiset_count(points, order)) + " entries and takes " + std::to_string(bytes) +
-                                    " bytes, more than the " + std::to_string(most_bytes) + " of this machine: use fewer points, or a list of index tuples");
-            }
-            py::array_t<double> out(static_cast<py::ssize_t>(multiset_count(points, order)));
+            const Theory theory(K, mu);
+            check_bytes("wick_all()", theory.m, order, all_multisets_bytes(theory.m, order, theory.with_mean), most_bytes);
+            py::array_t<double> out(static_cast<py::ssize_t>(multiset_count(theory.m, order)));
+            const double* const kernel = theory.K.data();
+            const double* const mean = theory.mean();
             double* const to = out.mutable_data();
-            const double* const from = kernel.data();
             bool sound;
             {
                 const ReleaseGil release;
                 const FpEnvironment guard;
-                sound = all_finite(from, points * points) && (!shift || all_finite(shift, points)) && symmetric(from, points);
-                if (sound) all_multisets(points, order, from, shift, to, threads, poll_signals);
+                sound = theory.sound(kernel, mean);
+                if (sound) all_multisets(theory.m, order, kernel, mean, to, threads, poll_signals);
             }
             return sound ? py::object(out) : py::object(py::none());
         },
         arg("K").noconvert(), arg("order"), arg("mu"), arg("threads"), arg("most_bytes"),
         "Gaussian n-point functions of all multisets, float64 (count,); None if K or mu is not finite or K not symmetric.");
+    m.def(
+        "wick_all_vjp",
+        [](const py::array& K, int order, const py::array& G_bar, const py::object& mu, std::int64_t most_bytes) -> py::object {
+            const Theory theory(K, mu);
+            const std::int64_t count = multiset_count(theory.m, order);
+            check_bytes("wick_all_vjp()", theory.m, order, all_multisets_vjp_bytes(theory.m, order, theory.with_mean), most_bytes);
+            const Doubles cotangent = contiguous(G_bar, 1, "G_bar", "(count,)");
+            if (cotangent.shape(0) != count) {
+                throw ShapeError("G_bar has " + std::to_string(cotangent.shape(0)) + " entries; order " + std::to_string(order) + " over " +
+                                 std::to_string(theory.m) + " points has " + std::to_string(count));
+            }
+            py::array_t<double> K_bar({theory.m, theory.m});
+            py::array_t<double> mu_bar(static_cast<py::ssize_t>(theory.with_mean ? theory.m : 0));
+            const double* const kernel = theory.K.data();
+            const double* const mean = theory.mean();
+            const double* const from = cotangent.data();
+            double* const to_K = K_bar.mutable_data();
+            double* const to_mu = mu_bar.mutable_data();
+            bool sound;
+            {
+                const ReleaseGil release;
+                const FpEnvironment guard;
+                sound = theory.sound(kernel, mean);
+                if (sound) all_multisets_vjp(theory.m, order, kernel, mean, from, to_K, to_mu, poll_signals);
+            }
+            if (!sound) return py::none();
+            return py::make_tuple(K_bar, theory.with_mean ? py::object(mu_bar) : py::object(py::none()));
+        },
+        arg("K").noconvert(), arg("order"), arg("G_bar").noconvert(), arg("mu"), arg("most_bytes"),
+        "Derivatives of sum G_bar * wick_all, (K_bar (m, m), mu_bar (m,) or None); None if K or mu is not finite or K not symmetric.");
 }

@@ -11,11 +11,15 @@
 #include "../core/isa.hpp"
 #include "../core/parallel.hpp"
 #include "all_multisets_kernels.hpp"
+#include "all_multisets_walk.hpp"
 #include "multiset.hpp"
 
 namespace nnqft {
 namespace {
 
+using detail::Prefix;
+using detail::Prefixes;
+using detail::Run;
 using Long = std::int64_t;
 
 constexpr Long kChunk = Long{1} << 17;         // entries between two polls: below 1 ms
@@ -72,47 +76,11 @@ private:
     Long count_ = 0;
 };
 
-// N(x, k) for x <= m, k <= order.
-class Counts {
-public:
-    Counts(Long m, int order) : width_(m + 1), table_(static_cast<std::size_t>(width_ * (order + 1))) {
-        for (Long x = 0; x <= m; ++x) table_[static_cast<std::size_t>(x)] = 1;
-        for (int k = 1; k <= order; ++k) {
-            for (Long x = 1; x <= m; ++x) at(x, k) = at(x - 1, k) + at(x, k - 1);
-        }
-    }
-    Long operator()(Long x, int k) const noexcept { return table_[static_cast<std::size_t>(k * width_ + x)]; }
-
-    // The largest x with N(x, k) <= distance.
-    Long unrank(Long distance, int k) const noexcept {
-        const auto begin = table_.begin() + k * width_, end = begin + width_;
-        return std::upper_bound(begin, end, distance) - begin - 1;
-    }
-
-private:
-    Long& at(Long x, int k) noexcept { return table_[static_cast<std::size_t>(k * width_ + x)]; }
-
-    Long width_;
-    std::vector<Long> table_;
-};
-
-// One of the m values, as distance x from the last, and how often it occurs.
-struct Run {
-    Long x;
-    int count;
-};
-
-// The leading legs (t, z) of a tensor of order >= 4. t is a run of legs for each of its values, ascending: x falls.
-struct Prefix {
-    std::vector<Run> t;
-    Long z = 0;
-    Long distance = 0;  // of the blocks (t, ..) from the end of the tensor
-};
-
 class Recursion {
 public:
     Recursion(Long m, int order, const double* K, const double* mu, unsigned threads, const std::function<void()>& poll)
-        : m_(m), mean_at_(m * std::max(1, order - 4)), with_mean_(mu != nullptr), counts_(m, order), rows_(mean_at_ + with_mean_, m), kernels_(kernels()), threads_(threads), poll_(poll) {
+        : m_(m), mean_at_(m * std::max(1, order - 4)), with_mean_(mu != nullptr), counts_(m, order), rows_(mean_at_ + with_mean_, m),
+          kernels_(kernels()), threads_(threads), poll_(poll) {
         for (Long i = 0; i < m; ++i) {
             for (Long j = i; j < m; ++j) rows_.values(i)[j] = rows_.values(j)[i] = K[i * m + j];
         }
@@ -127,11 +95,11 @@ public:
     void fill(int n, double* below, double* second, double* out, double* floor) {
         if (n == 3) return fill_triples(below, out, floor);
         const Long total = counts_(m_, n);
-        in_chunks(n, total, [=](Long from, Long to) {
-            const Prefix stop = first_block(n, to);
-            // Blocks that end below `to` reach into the next chunk: the floor is where its first block begins.
-            const double* bottom = to >= total ? floor : out - block_distance(stop);
-            fill_range(n, from, to, below, second, out, bottom);
+        const Prefixes prefixes(counts_, m_, n);
+        in_chunks(n, total, [=, &prefixes](Long from, Long to) {
+            // Blocks that begin before `to` are filled to their ends: the next chunk begins where its first block does.
+            const double* bottom = to == total ? floor : out - prefixes.distance(prefixes.first(to));
+            fill_range(n, prefixes, from, to, below, second, out, bottom);
         });
     }
 
@@ -139,7 +107,6 @@ public:
 
 private:
     PaddedKernel kernel() noexcept { return {rows_.row(m_ - 1), rows_.stride()}; }
-    double* mean_row() noexcept { return rows_.row(mean_at_); }
 
     void fill_triples(double* below, double* out, double* floor) {
         in_chunks(3, counts_(m_, 3), [=](Long from, Long to) {
@@ -149,7 +116,7 @@ private:
             };
             const Long begin = first(from), end = std::min(first(to), m_);
             if (begin >= end) return;
-            kernels_.fill_triples({below, mean_row(), kernel(), begin, end - 1, out, end == m_ ? floor : out - counts_(end, 3)});
+            kernels_.fill_triples({below, rows_.row(mean_at_), kernel(), begin, end - 1, out, end == m_ ? floor : out - counts_(end, 3)});
         });
     }
 
@@ -175,71 +142,33 @@ private:
         });
     }
 
-    Long block_distance(const Prefix& p) const noexcept { return p.distance + counts_(p.z, 4); }
-
-    // The first block (t, z) that begins at this distance or farther from the end of the tensor of order n.
-    Prefix first_block(int n, Long distance) const {
-        Prefix p;
-        Long left = distance;
-        for (int k = n; k > 4; --k) {
-            const Long x = std::min(counts_.unrank(left, k), m_ - 1);
-            left -= counts_(x, k);
-            append(p, x, 1);
-        }
-        p.distance = distance - left;
-        p.z = counts_.unrank(left, 4);
-        p.z += counts_(p.z, 4) < left;
-        if (p.z >= side(p)) next(p);
-        return p;
-    }
-
-    Long side(const Prefix& p) const noexcept { return p.t.empty() ? m_ : p.t.back().x + 1; }
-
-    static void append(Prefix& p, Long x, int count) {
-        if (p.t.empty() || p.t.back().x != x) p.t.push_back({x, 0});
-        p.t.back().count += count;
-    }
-
-    // To the first block of the next t; false behind the last.
-    bool next(Prefix& p) const {
-        p.distance += counts_(side(p), 4);
-        p.z = 0;
-        if (side(p) == m_) return false;
-        const Run last = p.t.back();
-        p.t.pop_back();
-        append(p, last.x + 1, 1);
-        if (last.count > 1) append(p, 0, last.count - 1);
-        return true;
-    }
-
-    void fill_range(int n, Long from, Long to, double* below, double* second, double* out, const double* floor) {
-        Prefix p = first_block(n, from);
+    void fill_range(int n, const Prefixes& prefixes, Long from, Long to, double* below, double* second, double* out, const double* floor) {
+        Prefix p = prefixes.first(from);
         MultisetStream streams[kMaxStreams];
-        while (block_distance(p) < to) {
-            // Without leg r, the legs of t lie behind sum_{q<r} N(t_q, n-2-q) + sum_{q>r} N(t_q, n-1-q) entries of G_{n-2}; all of
-            // them behind the first sum there and behind the second in G_{n-1}. Within a run N(x, .) adds up to N(x+1, .).
-            Long second_sum = 0, below_sum = 0;
-            int n_streams = 0, q = 0;
+        while (prefixes.distance(p) < to) {
+            // G_{n-2} without a leg of run r begins behind (the runs before r, as legs of order n-2) + (one leg of r less and the
+            // runs after, as legs of order n-1); the tail behind the first of these sums and G_{n-1} behind the second, over all runs.
+            Long as_second = 0, as_below = 0;
+            int n_streams = 0;
+            for (const Run& run : p.t) as_below += counts_.run(run.x, n - 1 - run.place, run.count);
+            Long after = as_below;
             for (const Run& run : p.t) {
-                // Those before count in the first sum, those after in the second: what is left of the latter follows below.
-                const Long rest = counts_(run.x + 1, n - 1 - q) - counts_(run.x + 1, n - 1 - q - run.count);
-                streams[n_streams++] = {second - second_sum + below_sum + counts_(run.x, n - 1 - q), rows_.row(run.count * m_ - 1 - run.x)};
-                second_sum += counts_(run.x + 1, n - 2 - q) - counts_(run.x + 1, n - 2 - q - run.count);
-                below_sum += rest;
-                q += run.count;
+                const Long without_one = after - counts_(run.x, n - 1 - run.place);
+                streams[n_streams++] = {second - as_second - without_one, rows_.row(run.count * m_ - 1 - run.x)};
+                as_second += counts_.run(run.x, n - 2 - run.place, run.count);
+                after -= counts_.run(run.x, n - 1 - run.place, run.count);
             }
-            for (int s = 0; s < n_streams; ++s) streams[s].lower -= below_sum;
-            if (with_mean_) streams[n_streams++] = {below - below_sum, mean_row()};
-            Long last = side(p) - 1;
+            if (with_mean_) streams[n_streams++] = {below - as_below, rows_.row(mean_at_)};
+            Long last = prefixes.side(p) - 1;
             if (p.distance + counts_(last, 4) >= to) last = counts_.unrank(to - 1 - p.distance, 4);
-            kernels_.fill_multisets({n_streams, streams, second - second_sum, kernel(), p.z, last, out - p.distance, floor});
-            if (last + 1 < side(p) || !next(p)) return;
+            kernels_.fill_multisets({n_streams, streams, second - as_second, kernel(), p.z, last, out - p.distance, floor});
+            if (last + 1 < prefixes.side(p) || !prefixes.next(p)) return;
         }
     }
 
     const Long m_, mean_at_;
     const bool with_mean_;
-    const Counts counts_;
+    const detail::Counts counts_;
     PaddedRows rows_;  // K, 2 K, .. as often as a leg of t may occur, then mu
     const Kernels kernels_;
     const unsigned threads_;
@@ -341,8 +270,10 @@ std::int64_t all_multisets_bytes(std::int64_t m, int order, bool with_mean) {
     check_order(m, order);
     double bytes = 0.0;
     for (int n = order; n > 0 && n >= order - 2; n -= with_mean ? 1 : 2) bytes += 8.0 * static_cast<double>(multiset_count(m, n));
-    bytes += 8.0 * static_cast<double>(m) * static_cast<double>(m + kMultisetLanes + order);
-    if (bytes > 0x1p62) throw ArgumentError("all multisets of " + std::to_string(order) + " legs over " + std::to_string(m) + " points exceed 2^62 bytes");
+    bytes += 8.0 * static_cast<double>(m + 1) * (std::max(1, order - 4) * static_cast<double>(m + kMultisetLanes) + order + 1);
+    if (bytes > 0x1p62) {
+        throw ArgumentError("all multisets of " + std::to_string(order) + " legs over " + std::to_string(m) + " points exceed 2^62 bytes");
+    }
     return static_cast<std::int64_t>(bytes);
 }
 

@@ -14,19 +14,11 @@ constexpr int kUnrolled = 8;  // more streams than this are read from memory aga
 NNQFT_HD Long pairs(Long z) { return z * (z + 1) / 2; }
 NNQFT_HD Long triples(Long z) { return z * (z + 1) * (z + 2) / 6; }
 
-// The rows first <= x <= last, v W <= y <= x of one block (t, z), columns m - (v+1) W .. m - v W - 1. `streams` has R.
-// v = 0 goes last: rows of other columns spill over it.
+// One block (t, z), columns m - (v+1) W .. m - v W - 1: the rows v W <= y <= x <= z. v = 0 goes last: other rows spill over it.
 template <int R>
-NNQFT_HD void columns(const MultisetStream* streams, const double* tail, PaddedKernel kernel, Long z, double* out, Long v) {
-    const Long first = v * W, shift = kernel.stride - W - first;
-    const double* lower[R];
-    VD row[R];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-        lower[r] = streams[r].lower;
-        row[r] = VD::load(streams[r].row + shift);
-    }
-    const double* const K = kernel.K + shift;
+NNQFT_HD void columns(const double* const (&lower)[R], const VD (&row)[R], const double* tail, PaddedKernel kernel, Long z, double* out, Long v) {
+    const Long first = v * W;
+    const double* const K = kernel.K + kernel.stride - W - first;
     const auto entries = [&](VD K_x, VD tail_x, Long y, Long pair) __attribute__((always_inline)) {
         VD sum = VD(lower[0][-1 - pair]) * row[0];
 #pragma GCC unroll 8
@@ -84,31 +76,62 @@ void columns_above(const double* floor, int n_streams, const MultisetStream* str
     }
 }
 
-template <int R>  // streams with that of z; 0 stands for any number
-void fill(const MultisetSweep& sweep) {
-    MultisetStream streams[R > 0 ? R : kMaxStreams];
+// The blocks of z one after the other, with nothing left out; `streams` has room for that of z.
+void fill_above(const MultisetSweep& sweep, MultisetStream* streams, Long first, Long last) {
     const int own = sweep.n_streams;
+    for (Long z = first; z <= last; ++z) {
+        for (int s = 0; s < own; ++s) streams[s] = {sweep.streams[s].lower - triples(z), sweep.streams[s].row};
+        streams[own] = {sweep.tail, sweep.kernel.K - z * sweep.kernel.stride};
+        double* const out = sweep.out - triples(z) * (z + 3) / 4;
+        for (Long v = z / W; v >= 0; --v) {
+            columns_above(sweep.floor, own + 1, streams, sweep.tail - pairs(z), sweep.kernel, 0, z, out, v);
+        }
+    }
+}
+
+template <int R>  // streams with that of z
+void fill(const MultisetSweep& sweep) {
+    const PaddedKernel kernel = sweep.kernel;
+    const Long at_end = kernel.stride - W;
     Long z = sweep.first, n_triples = triples(z);
-    for (int s = 0; s < own; ++s) streams[s] = {sweep.streams[s].lower - n_triples, sweep.streams[s].row};
+    const double* lower[R];
+    const double* row[R];
+    VD last_row[R];
+#pragma GCC unroll 8
+    for (int r = 0; r + 1 < R; ++r) {
+        lower[r] = sweep.streams[r].lower - n_triples;
+        row[r] = sweep.streams[r].row;
+        last_row[r] = VD::load(row[r] + at_end);
+    }
+    lower[R - 1] = sweep.tail;
     const double* tail = sweep.tail - pairs(z);
     double* out = sweep.out - n_triples * (z + 3) / 4;
     for (; z <= sweep.last; ++z) {
-        streams[own] = {sweep.tail, sweep.kernel.K - z * sweep.kernel.stride};
         n_triples = triples(z + 1);
-        const bool clear = R > 0 && out - n_triples - W >= sweep.floor;
-        for (Long v = z / W; v >= 0; --v) {
-            if constexpr (R > 0) {
-                if (clear) {
-                    columns<R>(streams, tail, sweep.kernel, z, out, v);
-                    continue;
-                }
-            }
-            columns_above(sweep.floor, own + 1, streams, tail, sweep.kernel, 0, z, out, v);
+        if (out - n_triples - W < sweep.floor) break;
+        row[R - 1] = kernel.K - z * kernel.stride;
+        last_row[R - 1] = VD::load(row[R - 1] + at_end);
+        for (Long v = z / W; v > 0; --v) {
+            VD row_v[R];
+            for (int r = 0; r < R; ++r) row_v[r] = VD::load(row[r] + at_end - v * W);
+            columns<R>(lower, row_v, tail, kernel, z, out, v);
         }
-        for (int s = 0; s < own; ++s) streams[s].lower -= pairs(z + 1);
+        columns<R>(lower, last_row, tail, kernel, z, out, 0);
+#pragma GCC unroll 8
+        for (int r = 0; r + 1 < R; ++r) lower[r] -= pairs(z + 1);
         tail -= z + 1;
         out -= n_triples;
     }
+    if (z <= sweep.last) {
+        MultisetStream streams[R];
+        fill_above(sweep, streams, z, sweep.last);
+    }
+}
+
+template <>
+void fill<0>(const MultisetSweep& sweep) {  // any number of streams
+    MultisetStream streams[kMaxStreams];
+    fill_above(sweep, streams, sweep.first, sweep.last);
 }
 
 constexpr void (*kFill[])(const MultisetSweep&) = {fill<0>, fill<1>, fill<2>, fill<3>, fill<4>, fill<5>, fill<6>, fill<7>, fill<8>};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <new>
@@ -12,6 +13,7 @@
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "wick/sieve.hpp"
+#include "wick/small.hpp"
 
 namespace nnqft {
 namespace {
@@ -28,66 +30,146 @@ struct Request {
     std::vector<std::int32_t> repeats;
     std::int64_t total = 0;
 
+    // Points that coincide are merged: with repeats the work is less and the digits more.
     explicit Request(const HafnianProblem& problem) : in(problem), parts(problem.complex ? 2 : 1) {
         for (std::int64_t i = 0; i < in.points; ++i) {
             const std::int32_t r = in.repeats ? in.repeats[i] : 1;
             if (r == 0) continue;
-            points.push_back(i);
-            repeats.push_back(r);
             total += r;
+            std::size_t at = 0;
+            while (at < points.size() && !coincide(at, i, r)) ++at;
+            if (at == points.size()) {
+                points.push_back(i);
+                repeats.push_back(r);
+                twins.push_back(i);
+            } else {
+                repeats[at] += r;
+                twins[at] = i;
+            }
         }
     }
-    const double* K(std::size_t i, std::size_t j) const { return in.K + (points[i] * in.points + points[j]) * parts; }
+    // The variance of point i lies in its covariance with a twin, if it has one: the diagonal counts for repeats only.
+    const double* K(std::size_t i, std::size_t j) const { return in.K + (points[i] * in.points + (i == j ? twins[i] : points[j])) * parts; }
     const double* mu(std::size_t i) const { return in.mu + points[i] * parts; }
     std::size_t size() const { return points.size(); }
+
+private:
+    bool same(const double* x, const double* y) const { return x[0] == y[0] && (parts == 1 || x[1] == y[1]); }
+    const double* entry(std::int64_t i, std::int64_t j) const { return in.K + (std::min(i, j) * in.points + std::max(i, j)) * parts; }
+    bool coincide(std::size_t at, std::int64_t i, std::int32_t r) const {
+        const std::int64_t p = points[at];
+        for (std::int64_t j = 0; j < in.points; ++j)
+            if (j != i && j != p && !same(entry(p, j), entry(i, j)) && !(in.repeats && in.repeats[j] == 0)) return false;
+        const double* variance = entry(p, i);
+        if (twins[at] == p ? repeats[at] > 1 && !same(variance, entry(p, p)) : !same(variance, entry(p, twins[at]))) return false;
+        if (r > 1 && !same(variance, entry(i, i))) return false;
+        if (in.mu && !same(in.mu + p * parts, in.mu + i * parts)) return false;
+        return true;
+    }
+
+    std::vector<std::int64_t> twins;  // the last point merged, or the point itself
 };
 
 // ---------------------------------------------------------------- scale
 
-// Powers of two s with K_ij 2^(s_i + s_j) and mu_i 2^s_i of moderate size: haf(DKD, D mu) = prod d_i^r_i haf(K, mu), exactly.
-// All zero, and nothing is touched, unless products of `total` factors might leave the range of doubles.
-std::vector<int> scales(const Request& request) {
-    const std::size_t m = request.size();
-    const auto size = [&](const double* x) { return request.parts == 2 ? std::max(std::abs(x[0]), std::abs(x[1])) : std::abs(x[0]); };
-    const auto used = [&](std::size_t i, std::size_t j) { return i != j || request.repeats[i] > 1; };
-    std::vector<int> s(m, 0);
-
-    std::vector<double> top(m, 0.0);  // largest entry of each row
-    for (std::size_t i = 0; i < m; ++i) {
-        if (request.in.mu) top[i] = std::max(top[i], size(request.mu(i)));
-        for (std::size_t j = i; j < m; ++j) {
-            if (!used(i, j)) continue;
-            const double x = size(request.K(i, j));
-            top[i] = std::max(top[i], x);
-            top[j] = std::max(top[j], x);
+// Powers of two s for which the rows of K_ij 2^(s_i + s_j), mu_i 2^s_i have sums of absolute values near 1: haf(DKD, D mu) =
+// prod d_i^r_i haf(K, mu), exactly. Without it products of many factors leave the range of doubles, and rows of different size cost
+// the sieve digits: the terms that cancel have factors from one row twice. All zero, the usual case, for rows alike within a
+// factor of 16; K times a power of four then scales alike, to the bit.
+class Scales {
+public:
+    explicit Scales(const Request& request) : request_(request), m_(request.size()), power_(m_, 0) {
+        double largest = 0.0;
+        std::vector<double> sums(m_, 0.0);
+        for (std::size_t i = 0; i < m_; ++i) {
+            if (request.in.mu) add(size(request.mu(i)) * size(request.mu(i)), sums[i], largest);
+            for (std::size_t j = first(i); j < m_; ++j) {
+                const double x = size(request.K(i, j));
+                add(x, sums[i], largest);
+                if (j > i) add(x, sums[j], largest);
+            }
+        }
+        double low = std::numeric_limits<double>::infinity(), high = 0.0;
+        for (const double x : sums) {
+            if (x == 0.0) continue;
+            low = std::min(low, x);
+            high = std::max(high, x);
+        }
+        if (high == 0.0) return;
+        const bool moderate = high < std::ldexp(1.0, 400 / clamped_total()) && high > std::ldexp(1.0, -400 / clamped_total());
+        if (high < 16.0 * low && moderate) return;
+        int e = 1024;
+        if (std::isfinite(largest)) std::frexp(largest, &e);
+        const int common = e >= 0 ? e / 2 : -((1 - e) / 2);
+        if (high < 16.0 * low) {
+            std::fill(power_.begin(), power_.end(), -common);
+        } else {
+            balance_exponents(common);
+            balance_sums();
         }
     }
-    const double safe = std::ldexp(1.0, static_cast<int>(400 / std::max<std::int64_t>(request.total, 1)));
-    if (std::all_of(top.begin(), top.end(), [=](double x) { return x == 0.0 || (x < safe && x * safe > 1.0); })) return s;
 
-    // Sweeps that move every row's largest entry towards 1, on exponents alone.
-    constexpr int kNone = std::numeric_limits<int>::min() / 4;
-    const auto exponent = [&](const double* x) {
-        int e = kNone;
-        if (size(x) > 0.0) std::frexp(size(x), &e);
-        return e;
-    };
-    std::vector<int> K(m * m, kNone), mu(m, kNone), change(m);
-    for (std::size_t i = 0; i < m; ++i) {
-        if (request.in.mu) mu[i] = exponent(request.mu(i));
-        for (std::size_t j = i; j < m; ++j)
-            if (used(i, j)) K[i * m + j] = K[j * m + i] = exponent(request.K(i, j));
+    const std::vector<int>& power() const { return power_; }
+
+private:
+    int clamped_total() const { return static_cast<int>(std::clamp<std::int64_t>(request_.total, 1, 400)); }
+    std::size_t first(std::size_t i) const { return i + (request_.repeats[i] < 2); }  // of the columns that row i adds
+    double size(const double* x) const { return request_.parts == 2 ? std::max(std::abs(x[0]), std::abs(x[1])) : std::abs(x[0]); }
+    static void add(double x, double& sum, double& largest) {
+        sum += x;
+        largest = std::max(largest, x);
     }
-    for (int sweep = 0; sweep < 8; ++sweep) {
-        for (std::size_t i = 0; i < m; ++i) {
-            int largest = mu[i] + s[i];
-            for (std::size_t j = 0; j < m; ++j) largest = std::max(largest, K[i * m + j] + s[i] + s[j]);
-            change[i] = largest < kNone / 2 ? 0 : -largest / 2;
+
+    // Sweeps that bring each row's largest entry near 1, on exponents alone: whatever the range, nothing over- or underflows.
+    void balance_exponents(int common) {
+        constexpr int kNone = std::numeric_limits<int>::min() / 4;
+        const auto exponent = [&](const double* x) {
+            int e = kNone;
+            if (size(x) > 0.0) std::frexp(size(x), &e);
+            return e;
+        };
+        std::vector<int> K(m_ * m_, kNone), mu(m_, kNone), change(m_);
+        for (std::size_t i = 0; i < m_; ++i) {
+            if (request_.in.mu) mu[i] = exponent(request_.mu(i));
+            for (std::size_t j = first(i); j < m_; ++j) K[i * m_ + j] = K[j * m_ + i] = exponent(request_.K(i, j));
         }
-        for (std::size_t i = 0; i < m; ++i) s[i] += change[i];
+        std::fill(power_.begin(), power_.end(), -common);
+        for (int sweep = 0; sweep < 12; ++sweep) {
+            for (std::size_t i = 0; i < m_; ++i) {
+                int top = mu[i] + power_[i];
+                for (std::size_t j = 0; j < m_; ++j) top = std::max(top, K[i * m_ + j] + power_[i] + power_[j]);
+                change[i] = top < kNone / 2 ? 0 : -top / 2;
+            }
+            for (std::size_t i = 0; i < m_; ++i) power_[i] += change[i];
+        }
     }
-    return s;
-}
+
+    // Then sums: one row that all others lean on still may be too large by any factor. Each sweep is a symmetric Sinkhorn step.
+    void balance_sums() {
+        std::vector<double> A(m_ * m_, 0.0), mu(m_, 0.0), d(m_, 1.0);
+        for (std::size_t i = 0; i < m_; ++i) {
+            if (request_.in.mu) mu[i] = std::ldexp(size(request_.mu(i)), power_[i]);
+            for (std::size_t j = first(i); j < m_; ++j) A[i * m_ + j] = A[j * m_ + i] = std::ldexp(size(request_.K(i, j)), power_[i] + power_[j]);
+        }
+        for (int sweep = 0; sweep < 1000; ++sweep) {
+            double away = 1.0;
+            for (std::size_t i = 0; i < m_; ++i) {
+                double sum = mu[i];
+                for (std::size_t j = 0; j < m_; ++j) sum += A[i * m_ + j] * d[j];
+                sum *= d[i];
+                if (!(sum > 0.0)) continue;
+                away = std::max({away, sum, 1.0 / sum});
+                d[i] /= std::sqrt(sum);
+            }
+            if (away < 2.0) break;
+        }
+        for (std::size_t i = 0; i < m_; ++i) power_[i] += static_cast<int>(std::lround(std::log2(d[i])));
+    }
+
+    const Request& request_;
+    std::size_t m_;
+    std::vector<int> power_;
+};
 
 Complex scaled_back(Complex value, const Request& request, const std::vector<int>& s) {
     long exponent = 0;
@@ -158,95 +240,67 @@ T multiset_recursion(const Request& request, const std::vector<int>& s) {
 
 // ---------------------------------------------------------------- the sieve
 
+constexpr std::int32_t kClosed = 4;  // points that are summed in closed form
+
 struct Sieve {
     SievePlan plan{};
     std::vector<std::size_t> vertices;  // places in the request; size() stands for a point with mu = 1 and no covariance
     double multiply_adds = 0.0;
+    int halvings = 0;  // signs that were not summed in closed form
 
     explicit Sieve(const Request& request) {
-        std::vector<std::size_t> squares;
-        for (std::size_t i = 0; i < request.size(); ++i) {
+        for (std::size_t i = 0; i < request.size(); ++i)
             if (request.repeats[i] % 2) vertices.push_back(i);
-            if (request.repeats[i] > 1) squares.push_back(i);
-        }
         if (vertices.size() % 2) vertices.push_back(request.size());
-        const std::size_t singles = vertices.size();
-        std::stable_sort(squares.begin(), squares.end(), [&](std::size_t a, std::size_t b) { return request.repeats[a] > request.repeats[b]; });
-        vertices.insert(vertices.end(), squares.begin(), squares.end());
-
-        const std::size_t closed = singles >= 4 ? 4 : singles;
-        const std::size_t levels = squares.size() + (singles - closed) / 2;
+        const std::int64_t singles = static_cast<std::int64_t>(vertices.size());
+        const std::int64_t pairs = (request.total + 1) / 2, levels = std::max<std::int64_t>(pairs - kClosed / 2, 0);
+        halvings = static_cast<int>(levels);
         if (levels > kMaxSieveLevels) {
             multiply_adds = std::numeric_limits<double>::infinity();
             return;
         }
+        for (std::size_t i = 0; i < request.size(); ++i) vertices.insert(vertices.end(), static_cast<std::size_t>(request.repeats[i] / 2), i);
         plan.levels = static_cast<std::int32_t>(levels);
         plan.mean = request.in.mu != nullptr;
-        plan.complex = request.in.complex;
-        plan.total = static_cast<std::int32_t>((request.total + 1) / 2);
-        std::int32_t s = static_cast<std::int32_t>(vertices.size()), q = static_cast<std::int32_t>(squares.size()), length = 1;
+        std::int32_t s = static_cast<std::int32_t>(vertices.size()), q = s - static_cast<std::int32_t>(singles);
         std::int64_t offset = 0, scratch = 0;
-        double nodes = 1.0 / kSieveLanes, choices = 1.0;
-        plan.top = plan.levels;
         for (std::int32_t l = 0; l <= plan.levels; ++l) {
+            const std::int32_t length = l + 1;
+            const double products = 0.5 * length * (length + 1), nodes = std::ldexp(1.0, std::max(l - 1 - 3, 0));
             SieveLevel& level = plan.level[l];
-            level = {s, q, length, q > 0 ? request.repeats[vertices[static_cast<std::size_t>(s) - 1]] / 2 : 1, offset, 0};
-            const std::int64_t pairs = std::int64_t{s} * (s - 1) / 2;
-            level.size = (1 + q + (plan.mean ? s : 0) + pairs) * (length | 1);
-            offset += 2 * level.size;
-            const std::int32_t grown = length + level.repeats;
-            scratch = std::max(scratch, std::max<std::int64_t>(4 * std::int64_t{length}, (std::int64_t{s} + 6) * grown));
-            if (l == plan.levels) break;
-            const double ways = l == 0 ? level.repeats / 2 + 1 : level.repeats + 1;
-            choices *= ways;
-            if (choices >= kSieveLanes && plan.top == plan.levels) plan.top = l + 1;
-            // One pass over the rest serves both signs; general weights go one by one.
-            const double passes = level.repeats == 1 ? std::max(nodes, 1.0) : std::max(nodes * ways, 1.0);
-            const std::int32_t rest = q > 0 ? s - 1 : s - 2;
-            multiply_adds += passes * (std::int64_t{rest} * (rest - 1) + (plan.mean ? 2 * rest + 1 : 0) + 1.0) * grown * (grown - 1) / 2;
-            nodes *= ways;
-            s = rest;
+            level = {s, q, length, offset, 0};
+            level.size = (1 + q + (plan.mean ? s : 0) + std::int64_t{s} * (s - 1) / 2) * (length | 1);
+            offset += (l == 0 ? 1 : 2) * level.size;
+            scratch = std::max<std::int64_t>(scratch, 5 * length);
+            if (l == plan.levels) {
+                multiply_adds += nodes * (plan.mean ? 10.0 : 3.0) * products;
+                break;
+            }
+            const double rest = q > 0 ? s - 1 : s - 2, each = q > 0 ? 1.0 : 2.0;
+            multiply_adds += nodes * (each * rest * (rest - 1) / 2 + (plan.mean ? each * rest + 1 : 0) + q + 1.0) * products;
+            s -= q > 0 ? 1 : 2;
             q = std::max(q - 1, 0);
-            length = grown;
         }
-        multiply_adds += std::max(nodes, 1.0) * (plan.mean ? 10.0 : 3.0) * length * (length + 1) / 2;
-        multiply_adds *= kSieveLanes * (plan.complex ? 4.0 : 1.0);
+        multiply_adds *= kSieveLanes * (request.in.complex ? 4.0 : 1.0);
         plan.scratch = offset;
         plan.workspace = offset + scratch;
     }
 
-    double bytes() const { return static_cast<double>(plan.workspace) * kSieveLanes * sizeof(double) * (plan.complex ? 2 : 1); }
+    double bytes() const { return static_cast<double>(plan.workspace) * kSieveLanes * sizeof(double) * 2; }
 
-    std::vector<double> input(const Request& request, const std::vector<int>& s) const {
+    // put(x, shift) is called for every number that the kernel reads, in its order; x is null for 0.
+    template <class Put>
+    void visit(const Request& request, const std::vector<int>& s, const Put& put) const {
         const std::size_t n = vertices.size(), q = static_cast<std::size_t>(plan.level[0].squares), none = request.size();
-        std::vector<double> numbers;
-        const auto put = [&](const double* x, int shift) {
-            for (int part = 0; part < request.parts; ++part) numbers.push_back(x ? (shift ? std::ldexp(x[part], shift) : x[part]) : 0.0);
-        };
-        const double one[2] = {1.0, 0.0};
-        numbers.reserve((q + n + n * (n - 1) / 2) * static_cast<std::size_t>(request.parts));
+        static constexpr double kOne[2] = {1.0, 0.0};
         for (std::size_t i = n - q; i < n; ++i) put(request.K(vertices[i], vertices[i]), 2 * s[vertices[i]]);
         for (std::size_t i = 0; plan.mean && i < n; ++i)
-            vertices[i] == none ? put(one, 0) : put(request.mu(vertices[i]), s[vertices[i]]);
+            vertices[i] == none ? put(kOne, 0) : put(request.mu(vertices[i]), s[vertices[i]]);
         for (std::size_t k = 1; k < n; ++k) {
             for (std::size_t j = 0; j < k; ++j) {
                 const std::size_t a = std::min(vertices[j], vertices[k]), b = std::max(vertices[j], vertices[k]);
                 b == none ? put(nullptr, 0) : put(request.K(a, b), s[a] + s[b]);
             }
-        }
-        return numbers;
-    }
-};
-
-// The weights of one level and their coefficients; the first level takes w > 0 twice and leaves w < 0 out.
-struct Choices {
-    std::vector<double> weight, coefficient;
-    Choices(int repeats, bool first) {
-        double binomial = 1.0;  // (-1)^k C(r, k)
-        for (int k = 0; k <= (first ? repeats / 2 : repeats); ++k) {
-            weight.push_back(repeats - 2 * k);
-            coefficient.push_back(first && repeats > 2 * k ? 2.0 * binomial : binomial);
-            binomial *= -static_cast<double>(repeats - k) / (k + 1);
         }
     }
 };
@@ -263,10 +317,9 @@ public:
         return memory_.get();
     }
     void keep_at_most(std::size_t count) {
-        if (count_ > count) {
-            memory_.reset();
-            count_ = 0;
-        }
+        if (count_ <= count) return;
+        memory_.reset();
+        count_ = 0;
     }
 
 private:
@@ -277,13 +330,13 @@ private:
     std::size_t count_ = 0;
 };
 
-SieveSubtree kernel(Isa isa, bool complex) {
+SieveSubtree kernel(Isa isa, SieveNumbers numbers) {
 #if defined(NNQFT_X86)
-    if (isa == Isa::avx512) return avx512::sieve_subtree(complex);
-    if (isa == Isa::avx2) return avx2::sieve_subtree(complex);
+    if (isa == Isa::avx512) return avx512::sieve_subtree(numbers);
+    if (isa == Isa::avx2) return avx2::sieve_subtree(numbers);
 #endif
     (void)isa;
-    return scalar::sieve_subtree(complex);
+    return scalar::sieve_subtree(numbers);
 }
 
 bool flag_raised(const void* flag) { return flag && static_cast<const StopFlag*>(flag)->raised(); }
@@ -291,108 +344,139 @@ bool flag_raised(const void* flag) { return flag && static_cast<const StopFlag*>
 // Multiply-adds a second on one thread, roughly: for estimates and for how to cut the work.
 double rate(Isa isa) { return isa == Isa::avx512 ? 2.5e10 : isa == Isa::avx2 ? 1.1e10 : 5e8; }
 constexpr double kThreadsPay = 1e-3, kNobodyWaits = 0.1;  // seconds: when to use threads; when to see to progress and Ctrl-C
-constexpr int kLanesOut = 2 * kSieveLanes;
 
-// Sums over one pack of lanes: the subtrees below all choices of `depth` levels, combined in the order of the tree.
-struct Pack {
-    std::vector<double> lane_weights;          // (top, 8)
-    std::vector<double> coefficients;          // (8): 0 in lanes that are not used
-};
-
-std::vector<Pack> packs_of(const SievePlan& plan) {
-    std::vector<Pack> packs;
-    std::vector<Choices> choices;
-    for (int l = 0; l < plan.top; ++l) choices.emplace_back(plan.level[l].repeats, l == 0);
-    std::vector<std::size_t> at(choices.size(), 0);
-    const std::size_t top = choices.size();
-    for (std::size_t lane = 0;; ++lane) {
-        if (lane % kSieveLanes == 0) {
-            packs.push_back({std::vector<double>(top * kSieveLanes + 1), std::vector<double>(kSieveLanes, 0.0)});
-            for (std::size_t l = 0; l < top; ++l)  // what unused lanes compute is a harmless copy
-                std::fill_n(packs.back().lane_weights.begin() + static_cast<std::ptrdiff_t>(l * kSieveLanes), kSieveLanes, choices[l].weight[at[l]]);
-        }
-        double coefficient = 1.0;
-        for (std::size_t l = 0; l < top; ++l) {
-            packs.back().lane_weights[l * kSieveLanes + lane % kSieveLanes] = choices[l].weight[at[l]];
-            coefficient *= choices[l].coefficient[at[l]];
-        }
-        packs.back().coefficients[lane % kSieveLanes] = coefficient;
-        std::size_t l = 0;
-        while (l < top && ++at[l] == choices[l].weight.size()) at[l++] = 0;
-        if (l == top) return packs;
-    }
+double as_double(std::uint64_t x) {
+    double y;
+    std::memcpy(&y, &x, sizeof y);
+    return y;
+}
+std::uint64_t as_integer(double x) {
+    std::uint64_t y;
+    std::memcpy(&y, &x, sizeof y);
+    return y;
 }
 
-// Adds up the leaves (8 or 2 x 8 numbers each) of the tree over `path` as the kernels do: a - b for r = 1, else in order.
-void combine(const std::vector<Choices>& path, std::size_t level, const double*& leaves, int numbers, double* out) {
-    if (level == path.size()) {
-        std::copy_n(leaves, numbers, out);
-        leaves += numbers;
-        return;
+struct Runner {
+    const Sieve& sieve;
+    Isa isa;
+    unsigned threads;
+    const HafnianPoll& poll;
+
+    // sum over all signs of t_1 .. t_l times the closed form, the first sign being +1; integers as their bits. False if given up.
+    bool operator()(SieveNumbers numbers, const std::vector<double>& input, double (&total)[2]) const {
+        const SievePlan& plan = sieve.plan;
+        const SieveSubtree subtree = kernel(isa, numbers);
+        const std::size_t parts = numbers == SieveNumbers::complex ? 2 : 1, row = kSieveLanes * parts;
+        const std::size_t count = static_cast<std::size_t>(plan.workspace) * row;
+
+        // Level 0 has t = 1, the next three have one sign per lane.
+        const int top = std::min(plan.levels, 4);
+        double lane_signs[4 * kSieveLanes];
+        for (int l = 0; l < 4; ++l)
+            for (int lane = 0; lane < kSieveLanes; ++lane) lane_signs[l * kSieveLanes + lane] = l > 0 && (lane >> (3 - l) & 1) ? -1.0 : 1.0;
+
+        // Long work is cut into tasks, by the signs of some more levels; each walks its path from the root again.
+        const double seconds = sieve.multiply_adds / rate(isa);
+        const bool alone = seconds < (threads == 1 ? kNobodyWaits : kThreadsPay);
+        const double wanted = alone ? 1.0 : std::clamp(std::max(seconds, threads > 1 ? 4.0 * threads : 1.0), 1.0, 4096.0);
+        int depth = 0;
+        while (top + depth < plan.levels && std::ldexp(1.0, depth) < wanted) ++depth;
+        const std::size_t tasks = std::size_t{1} << depth;
+        std::vector<double> sums(tasks * row);
+        const auto task = [&](std::size_t i, double* workspace, const StopFlag* stop) {
+            double path[16];
+            for (int l = 0; l < depth; ++l) path[l] = i >> (depth - 1 - l) & 1 ? -1.0 : 1.0;
+            return subtree(plan, input.data(), lane_signs, top, path, depth, workspace, &sums[i * row], {flag_raised, stop});
+        };
+        if (alone) {
+            static thread_local Workspace workspace;  // page faults cost more than a small hafnian
+            task(0, workspace.get(count), nullptr);
+            workspace.keep_at_most(std::size_t{1} << 22);
+        } else {
+            std::vector<Workspace> workspaces(std::min<std::size_t>(threads, tasks));
+            std::atomic<std::size_t> done{0};
+            const bool finished = run_blocks(
+                0, tasks, static_cast<unsigned>(workspaces.size()),
+                [&](std::uint64_t i, unsigned worker, const StopFlag& stop) { done += task(i, workspaces[worker].get(count), &stop); },
+                [&] { return !poll || poll(static_cast<double>(done) / static_cast<double>(tasks)); });
+            if (!finished) return false;
+        }
+
+        const bool integer = numbers == SieveNumbers::integer;
+        const auto subtract = [=](double& a, double b) { a = integer ? as_double(as_integer(a) - as_integer(b)) : a - b; };
+        for (std::size_t n = tasks / 2; n > 0; n /= 2)  // up the tree: (+) - (-)
+            for (std::size_t i = 0; i < n; ++i) {
+                double* out = &sums[i * row];
+                std::copy_n(&sums[2 * i * row], row, out);
+                for (std::size_t k = 0; k < row; ++k) subtract(out[k], sums[(2 * i + 1) * row + k]);
+            }
+        for (std::size_t part = 0; part < parts; ++part) {
+            double* lanes = &sums[part * kSieveLanes];
+            for (int level = std::max(top - 1, 0), width = kSieveLanes / 2; width > 0; width /= 2) {
+                // Lane bits 4, 2, 1 are the signs of levels 1, 2, 3; a level that does not exist has equal lanes.
+                const bool exists = (width == 4 && level >= 1) || (width == 2 && level >= 2) || (width == 1 && level >= 3);
+                for (int k = 0; k < width && exists; ++k) subtract(lanes[k], lanes[k + width]);
+            }
+            total[part] = lanes[0];
+        }
+        return true;
     }
-    std::fill_n(out, numbers, 0.0);
-    double child[kLanesOut];
-    const auto& coefficient = path[level].coefficient;
-    for (std::size_t k = 0; k < coefficient.size(); ++k) {
-        combine(path, level + 1, leaves, numbers, child);
-        for (int i = 0; i < numbers; ++i) out[i] = std::fma(coefficient[k], child[i], out[i]);
+};
+
+// An integer matrix has an integer hafnian, and modulo 2^64 the sieve gives 2^h times it without rounding, h halvings: with
+// `rounded`, which lies nearer than half of 2^(64 - h), that is all of it. Before every use: is that so, and is it worth the time?
+bool exact_integer(const Request& request, const Sieve& sieve, const Runner& run, double& rounded) {
+    constexpr double kExact = 0x1p53;
+    if (!(std::abs(rounded) < kExact) || sieve.halvings > 52) return true;
+    double bound = 1.0;  // haf(|K|, |mu|) <= prod (mu_i + (row sum)^(1/2))
+    for (std::size_t i = 0; i < request.size(); ++i) {
+        double sum = 0.0;
+        for (std::size_t j = 0; j < request.size(); ++j) {
+            if (i == j && request.repeats[i] < 2) continue;
+            const double x = *request.K(std::min(i, j), std::max(i, j));
+            if (x != std::rint(x) || std::abs(x) > kExact) return true;
+            sum += std::abs(x) * request.repeats[j];
+        }
+        const double mean = request.in.mu ? *request.mu(i) : 0.0;
+        if (mean != std::rint(mean) || std::abs(mean) > kExact) return true;
+        bound *= std::pow(std::abs(mean) + std::sqrt(sum), request.repeats[i]);
     }
+    const double modulus = std::ldexp(1.0, 64 - sieve.halvings);
+    if (std::ldexp(bound, sieve.halvings) < kExact) return true;  // no sum was rounded
+    if (!(1e-13 * bound < modulus / 8)) return true;
+    std::vector<double> input;
+    const std::vector<int> unscaled(request.size(), 0);
+    sieve.visit(request, unscaled, [&](const double* x, int) { input.push_back(as_double(static_cast<std::uint64_t>(static_cast<std::int64_t>(x ? *x : 0.0)))); });
+    double total[2];
+    if (!run(SieveNumbers::integer, input, total)) return false;
+    // Twice the sum over the first sign's half; 2^h haf = 2^(closed) total: the factor of the closed form is in halvings already.
+    const std::uint64_t product = 2 * as_integer(total[0]);
+    const std::uint64_t low = product >> sieve.halvings, nearest = static_cast<std::uint64_t>(static_cast<std::int64_t>(std::rint(rounded)));
+    const std::uint64_t mask = sieve.halvings == 0 ? ~std::uint64_t{0} : (~std::uint64_t{0}) >> sieve.halvings;
+    std::uint64_t away = (low - nearest) & mask;  // modulo 2^(64 - h), brought to the nearest of both sides
+    if (away > mask / 2) away -= mask + 1;
+    rounded = static_cast<double>(static_cast<std::int64_t>(nearest + away));
+    return true;
 }
 
 HafnianResult run_sieve(const Request& request, const Sieve& sieve, Isa isa, unsigned threads, const HafnianPoll& poll) {
-    const SievePlan& plan = sieve.plan;
-    const std::vector<int> s = scales(request);
-    const std::vector<double> input = sieve.input(request, s);
-    const SieveSubtree subtree = kernel(isa, plan.complex);
-    const std::vector<Pack> packs = packs_of(plan);
-    const int numbers = kSieveLanes * request.parts;
-    const std::size_t count = static_cast<std::size_t>(plan.workspace) * kSieveLanes * static_cast<std::size_t>(request.parts);
-
-    // Long work is cut into tasks, by the choices of some more levels; each task walks its path from the root again.
-    const double seconds = sieve.multiply_adds / rate(isa);
-    const bool alone = seconds < (threads == 1 ? kNobodyWaits : kThreadsPay);
-    const double wanted = alone ? 1.0 : std::clamp(std::max(seconds, threads > 1 ? 4.0 * threads : 1.0), 1.0, 4096.0);
-    std::vector<Choices> path;
-    std::size_t per_pack = 1;
-    for (int l = plan.top; l < plan.levels && static_cast<double>(per_pack * packs.size()) < wanted; ++l) {
-        path.emplace_back(plan.level[l].repeats, false);
-        per_pack *= path.back().weight.size();
-    }
-    const std::size_t tasks = packs.size() * per_pack;
-    std::vector<double> sums(tasks * static_cast<std::size_t>(numbers));
-    const auto task = [&](std::size_t i, double* workspace, const StopFlag* stop) {
-        std::vector<double> weights(path.size() + 1);
-        std::size_t rest = i % per_pack;
-        for (std::size_t l = path.size(); l-- > 0; rest /= path[l].weight.size()) weights[l] = path[l].weight[rest % path[l].weight.size()];
-        return subtree(plan, input.data(), packs[i / per_pack].lane_weights.data(), weights.data(), static_cast<int>(path.size()), workspace,
-                       &sums[i * static_cast<std::size_t>(numbers)], {flag_raised, stop});
-    };
-
-    if (alone) {
-        static thread_local Workspace workspace;  // page faults cost more than a small hafnian
-        for (std::size_t i = 0; i < tasks; ++i) task(i, workspace.get(count), nullptr);
-        workspace.keep_at_most(std::size_t{1} << 22);
-    } else {
-        const unsigned workers = static_cast<unsigned>(std::min<std::size_t>(threads, tasks));
-        std::vector<Workspace> workspaces(workers);
-        std::atomic<std::size_t> done{0};
-        const bool finished = run_blocks(
-            0, tasks, workers,
-            [&](std::uint64_t i, unsigned worker, const StopFlag& stop) { done += task(i, workspaces[worker].get(count), &stop); },
-            [&] { return !poll || poll(static_cast<double>(done) / static_cast<double>(tasks)); });
-        if (!finished) return {0.0, false};
-    }
-
+    const std::vector<int> s = Scales(request).power();
+    std::vector<double> input;
+    input.reserve(sieve.vertices.size() * (sieve.vertices.size() + 3) / 2 * static_cast<std::size_t>(request.parts));
+    sieve.visit(request, s, [&](const double* x, int shift) {
+        for (int part = 0; part < request.parts; ++part) input.push_back(x ? (shift ? std::ldexp(x[part], shift) : x[part]) : 0.0);
+    });
+    const Runner run{sieve, isa, threads, poll};
     double total[2] = {0.0, 0.0};
-    const double* leaves = sums.data();
-    for (const Pack& pack : packs) {
-        double lanes[kLanesOut];
-        combine(path, 0, leaves, numbers, lanes);
-        for (int i = 0; i < numbers; ++i) total[i / kSieveLanes] = std::fma(pack.coefficients[static_cast<std::size_t>(i % kSieveLanes)], lanes[i], total[i / kSieveLanes]);
+    if (!run(request.in.complex ? SieveNumbers::complex : SieveNumbers::real, input, total)) return {0.0, false};
+    const int halvings = sieve.halvings - (sieve.halvings > 0);  // the first sign's other half is the same
+    Complex value = scaled_back({std::ldexp(total[0], -halvings), std::ldexp(total[1], -halvings)}, request, s);
+    if (!request.in.complex) {
+        double rounded = value.real();
+        if (!exact_integer(request, sieve, run, rounded)) return {0.0, false};
+        value = rounded;
     }
-    const int singles = plan.level[plan.levels].vertices;  // 4 singles in closed form stand for 2 signs of each of two levels
-    const int halvings = plan.total - singles / 2;
-    return {scaled_back({std::ldexp(total[0], -halvings), std::ldexp(total[1], -halvings)}, request, s)};
+    return {value};
 }
 
 // Multiply-adds of the recursion over sub-multisets, in the units of the sieve's: a scalar one costs as much as eight lanes.
@@ -412,11 +496,17 @@ bool prefers_multisets(const Request& request, const Sieve& sieve) {
     return bytes < 1e9 && (work < 500.0 || work < sieve.multiply_adds);
 }
 
+// Few points, once each: straight-line code over shared minors.
+bool minors_serve(const HafnianProblem& problem) {
+    return problem.points > 0 && problem.points <= 12 && !problem.repeats && (problem.mu || problem.points % 2 == 0);
+}
+
 bool trivial(const Request& request) { return request.total == 0 || (request.total % 2 && !request.in.mu); }
 
 }  // namespace
 
 HafnianWork hafnian_work(const HafnianProblem& problem) {
+    if (minors_serve(problem)) return {"minors", 8.0 * std::ldexp(1.0, static_cast<int>(problem.points)), 0.0};
     const Request request(problem);
     if (trivial(request)) return {"none", 0.0, 0.0};
     const Sieve sieve(request);
@@ -431,13 +521,18 @@ HafnianWork hafnian_work(const HafnianProblem& problem) {
 double hafnian_seconds(const HafnianWork& work, Isa isa) { return work.multiply_adds / rate(isa); }
 
 HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll) {
+    if (minors_serve(problem)) {
+        const int n = static_cast<int>(problem.points);
+        if (!problem.complex) return {small_hafnian(n, problem.K, n, problem.mu)};
+        return {small_hafnian_complex(n, reinterpret_cast<const Complex*>(problem.K), n, reinterpret_cast<const Complex*>(problem.mu))};
+    }
     const Request request(problem);
     if (request.total == 0) return {1.0};
     if (trivial(request)) return {0.0};
     const Sieve sieve(request);
     if (!std::isfinite(sieve.multiply_adds)) throw ArgumentError("the hafnian of " + std::to_string(request.total) + " points is out of reach");
     if (!prefers_multisets(request, sieve)) return run_sieve(request, sieve, isa, threads, poll);
-    const std::vector<int> s = scales(request);
+    const std::vector<int> s = Scales(request).power();
     const Complex value = problem.complex ? multiset_recursion<Complex>(request, s) : Complex(multiset_recursion<double>(request, s));
     return {scaled_back(value, request, s)};
 }

@@ -24,7 +24,7 @@ struct HafnianProblem {
 };
 
 struct HafnianWork {
-    const char* method;      // "multisets" or "sieve", or "none"
+    const char* method;      // "minors", "multisets" or "sieve"; "none" for what is 0 or 1 at sight
     double multiply_adds;    // of real numbers, by all lanes
     double bytes;            // of memory per thread
 };

@@ -2,28 +2,13 @@
 
 #include <array>
 
+#include "partition_tools.hpp"
+
 namespace nnqft {
 namespace {
 
 constexpr std::int64_t kEntries = 64;  // entries per block: their position tables stay in the L2 cache
-constexpr int kMaxOrder = 8;
-
-// Asks `poll` after every few million operations.
-class Meter {
-public:
-    explicit Meter(const Poll& poll) : poll_(poll) {}
-
-    void spend(std::int64_t operations) {
-        spent_ += operations;
-        if (spent_ < (std::int64_t{1} << 22)) return;
-        spent_ = 0;
-        if (poll_) poll_();
-    }
-
-private:
-    const Poll& poll_;
-    std::int64_t spent_ = 0;
-};
+constexpr int kMaxOrder = kMaxPartitionOrder;
 
 // Collects ranks; duplicates are dropped as it goes, so that memory follows the number of distinct ones.
 class UniqueRanks {
@@ -41,13 +26,6 @@ private:
     std::vector<std::int64_t> ranks_;
     std::size_t limit_ = std::size_t{1} << 20;
 };
-
-[[noreturn]] void throw_missing(const IndexSet& set, const Index* wanted, const Index* row, int order,
-                                const char* remedy) {
-    throw ArgumentError("the list of order " + std::to_string(set.order()) + " lacks " +
-                        IndexSet::text(wanted, set.order()) + ", which the entry " + IndexSet::text(row, order) +
-                        " needs: build the lists with " + remedy);
-}
 
 // ---------------------------------------------------------------- pairings of K
 
@@ -78,104 +56,6 @@ void pairing_block(const Index* rows, std::int64_t count, std::int64_t m, const 
         }
         out[e] = hafnian<N>(k, kLegs);
     }
-}
-
-// ---------------------------------------------------------------- set partitions
-
-// M(S) = sum over blocks B that hold the first leg of kappa(B) M(S \ B): 3, 15, 63 products for n = 4, 6, 8 with even
-// blocks, where the sum over all partitions has 4, 31, 379 terms. It also rounds better: the cumulants of a vector
-// with a large mean c come out within 4 ulp of c^4, against 13 from the binomial formula for central moments.
-struct Split {
-    int block_size;
-    std::array<int, kMaxOrder> legs;  // the block, then the others, both in increasing order
-};
-
-std::vector<Split> splits(int order, int step) {
-    std::vector<Split> all;
-    const unsigned full = (1u << order) - 1;
-    for (unsigned mask = 1; mask < full; mask += 2) {  // odd masks hold leg 0
-        Split split{0, {}};
-        for (int leg = 0; leg < order; ++leg) {
-            if (mask >> leg & 1u) split.legs[static_cast<std::size_t>(split.block_size++)] = leg;
-        }
-        if (split.block_size % step != 0) continue;
-        int end = split.block_size;
-        for (int leg = 0; leg < order; ++leg) {
-            if (!(mask >> leg & 1u)) split.legs[static_cast<std::size_t>(end++)] = leg;
-        }
-        all.push_back(split);
-    }
-    return all;
-}
-
-// target(S) = source(S) + sign * sum_splits kappa(B) M(S \ B), lowest order first; target is kappa or M itself.
-void partition_recursion(Blocks blocks, const std::vector<IndexSet>& sets, std::int64_t batch,
-                         const std::vector<Rows<const double>>& source, const std::vector<Rows<double>>& target,
-                         const std::vector<Rows<const double>>& kappa, const std::vector<Rows<const double>>& moment,
-                         double sign, const Poll& poll) {
-    const int step = static_cast<int>(blocks);
-    if (source.size() != sets.size() || target.size() != sets.size()) {
-        throw ArgumentError("one tensor per order is needed: " + std::to_string(sets.size()) + " index sets, " +
-                            std::to_string(source.size()) + " inputs, " + std::to_string(target.size()) + " outputs");
-    }
-    for (std::size_t k = 0; k < sets.size(); ++k) {
-        const int expected = static_cast<int>(k + 1) * step;
-        if (sets[k].order() != expected || expected > kMaxOrder || sets[k].m() != sets[0].m()) {
-            throw ArgumentError("tensor " + std::to_string(k) + " has order " + std::to_string(sets[k].order()) +
-                                " over " + std::to_string(sets[k].m()) + " values; expected order " +
-                                std::to_string(expected) + " (at most 8) over " + std::to_string(sets[0].m()));
-        }
-    }
-    Meter meter(poll);
-    const auto set_of = [&](int order) { return static_cast<std::size_t>(order / step - 1); };
-    for (const IndexSet& set : sets) {
-        const int order = set.order();
-        const std::vector<Split> terms = splits(order, step);
-        std::vector<Index> rows(static_cast<std::size_t>(kEntries * order));
-        std::vector<std::int64_t> block_at(terms.size() * kEntries), rest_at(terms.size() * kEntries);
-        for (std::int64_t first = 0; first < set.size(); first += kEntries) {
-            const std::int64_t count = std::min(kEntries, set.size() - first);
-            set.rows(first, count, rows.data());
-            for (std::size_t t = 0; t < terms.size(); ++t) {
-                const int size = terms[t].block_size;
-                for (std::int64_t e = 0; e < count; ++e) {
-                    const Index* row = rows.data() + e * order;
-                    Index legs[kMaxOrder];
-                    for (int k = 0; k < order; ++k) legs[k] = row[terms[t].legs[static_cast<std::size_t>(k)]];
-                    const auto locate = [&](int n, const Index* sub) {
-                        const IndexSet& of = sets[set_of(n)];
-                        const std::int64_t at = of.find(sub);
-                        if (at < 0) throw_missing(of, sub, row, order, "closure()");
-                        return at;
-                    };
-                    block_at[t * kEntries + static_cast<std::size_t>(e)] = locate(size, legs);
-                    rest_at[t * kEntries + static_cast<std::size_t>(e)] = locate(order - size, legs + size);
-                }
-            }
-            for (std::int64_t b = 0; b < batch; ++b) {
-                const double* in = source[set_of(order)](b) + first;
-                double* out = target[set_of(order)](b) + first;
-                double sum[kEntries];
-                std::copy(in, in + count, sum);
-                for (std::size_t t = 0; t < terms.size(); ++t) {
-                    const double* block = kappa[set_of(terms[t].block_size)](b);
-                    const double* rest = moment[set_of(order - terms[t].block_size)](b);
-                    const std::int64_t* i = block_at.data() + t * kEntries;
-                    const std::int64_t* j = rest_at.data() + t * kEntries;
-                    for (std::int64_t e = 0; e < count; ++e) sum[e] += sign * (block[i[e]] * rest[j[e]]);
-                }
-                std::copy(sum, sum + count, out);
-                meter.spend(static_cast<std::int64_t>(terms.size() + 1) * count);
-            }
-            meter.spend(4 * static_cast<std::int64_t>(terms.size()) * count);
-        }
-    }
-}
-
-std::vector<Rows<const double>> as_const(const std::vector<Rows<double>>& rows) {
-    std::vector<Rows<const double>> out;
-    for (const Rows<double>& r : rows) out.push_back({r.data, r.stride});
-    return out;
 }
 
 // ---------------------------------------------------------------- pairings of the Gram matrix
@@ -278,18 +158,6 @@ void pairing_sums(const IndexSet& set, std::int64_t batch, Rows<const double> K,
             meter.spend(count * order * order * 2);
         }
     }
-}
-
-void cumulants_from_moments(Blocks blocks, const std::vector<IndexSet>& sets, std::int64_t batch,
-                            const std::vector<Rows<const double>>& moments, const std::vector<Rows<double>>& cumulants,
-                            const Poll& poll) {
-    partition_recursion(blocks, sets, batch, moments, cumulants, as_const(cumulants), moments, -1.0, poll);
-}
-
-void moments_from_cumulants(Blocks blocks, const std::vector<IndexSet>& sets, std::int64_t batch,
-                            const std::vector<Rows<const double>>& cumulants, const std::vector<Rows<double>>& moments,
-                            const Poll& poll) {
-    partition_recursion(blocks, sets, batch, cumulants, moments, cumulants, as_const(moments), 1.0, poll);
 }
 
 void gram_correlators(const IndexSet& fields, int d_out, const IndexSet& pairs, std::int64_t batch,

@@ -1,8 +1,11 @@
-// Truncated power series over vector lanes, real or complex: coefficients of z^0, z^1, .. contiguous in memory.
+// Truncated power series over vector lanes, real, complex or integer: coefficients of z^0, z^1, .. contiguous in memory.
 //
 // Products add their terms a_i b_j, i + j = x, to coefficient x in an order that depends on x alone: i in groups of four,
 // within a group descending. Blocks of eight coefficients live in registers.
 #pragma once
+
+#include <stdint.h>
+#include <string.h>
 
 #include "core/vec_double.hpp"
 
@@ -14,6 +17,8 @@ struct Re {
     VD re;
     static Re load(const double* p) { return {VD::load(p)}; }
     static Re zero() { return {VD(0.0)}; }
+    static Re one() { return {VD(1.0)}; }
+    static Re from_sign(VD t) { return {t}; }
     static Re broadcast(const double* p) { return {VD(*p)}; }
     void store(double* p) const { re.store(p); }
 };
@@ -22,6 +27,8 @@ struct Co {
     VD re, im;
     static Co load(const double* p) { return {VD::load(p), VD::load(p + VD::width)}; }
     static Co zero() { return {VD(0.0), VD(0.0)}; }
+    static Co one() { return {VD(1.0), VD(0.0)}; }
+    static Co from_sign(VD t) { return {t, t}; }
     static Co broadcast(const double* p) { return {VD(p[0]), VD(p[1])}; }
     void store(double* p) const {
         re.store(p);
@@ -32,14 +39,39 @@ NNQFT_HD Re operator+(Re a, Re b) { return {a.re + b.re}; }
 NNQFT_HD Co operator+(Co a, Co b) { return {a.re + b.re, a.im + b.im}; }
 NNQFT_HD Re operator-(Re a, Re b) { return {a.re - b.re}; }
 NNQFT_HD Co operator-(Co a, Co b) { return {a.re - b.re, a.im - b.im}; }
-NNQFT_HD Re operator*(VD w, Re a) { return {w * a.re}; }
-NNQFT_HD Co operator*(VD w, Co a) { return {w * a.re, w * a.im}; }
-NNQFT_HD Re madd(VD w, Re a, Re c) { return {madd(w, a.re, c.re)}; }
-NNQFT_HD Co madd(VD w, Co a, Co c) { return {madd(w, a.re, c.re), madd(w, a.im, c.im)}; }
 NNQFT_HD Re madd(Re a, Re b, Re c) { return {madd(a.re, b.re, c.re)}; }
 NNQFT_HD Co madd(Co a, Co b, Co c) {
     return {nmadd(a.im, b.im, madd(a.re, b.re, c.re)), madd(a.im, b.re, madd(a.re, b.im, c.im))};
 }
+NNQFT_HD Re times_sign(Re t, Re a) { return {t.re * a.re}; }
+NNQFT_HD Co times_sign(Co t, Co a) { return {t.re * a.re, t.im * a.im}; }
+
+// Integers modulo 2^64, kept in the bits of doubles.
+struct In {
+    static constexpr int size = VD::width;
+    VI v;
+    static In load(const double* p) { return {VI::load(p)}; }
+    static In zero() { return {VI(int64_t{0})}; }
+    static In one() { return {VI(int64_t{1})}; }
+    static In broadcast(const double* p) {
+        int64_t x;
+        memcpy(&x, p, sizeof x);
+        return {VI(x)};
+    }
+    static In from_sign(VD t) {
+        double lanes[VD::width];
+        int64_t signs[VD::width];
+        t.store(lanes);
+        for (int k = 0; k < VD::width; ++k) signs[k] = lanes[k] < 0.0 ? -1 : 1;
+        memcpy(lanes, signs, sizeof lanes);
+        return load(lanes);
+    }
+    void store(double* p) const { v.store(p); }
+};
+NNQFT_HD In operator+(In a, In b) { return {a.v + b.v}; }
+NNQFT_HD In operator-(In a, In b) { return {a.v - b.v}; }
+NNQFT_HD In madd(In a, In b, In c) { return {a.v * b.v + c.v}; }
+NNQFT_HD In times_sign(In t, In a) { return {t.v * a.v}; }
 
 constexpr int kBlock = 8;  // coefficients in registers
 constexpr int kGroup = 4;

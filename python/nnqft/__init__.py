@@ -7,16 +7,17 @@ free theory, 1/width is the coupling.
     ensemble   correlators, measured and exact
     wick       pairings, cumulants, jackknife
     tensor     numbers with errors, symmetric tensors
+    compat     hafnians under the names of other libraries
 """
 
 import atexit
 import logging
 
-from . import _core, ensemble, errors, networks, tensor, wick
+from . import _core, compat, ensemble, errors, networks, tensor, wick
 from ._build import build_info
 from ._version import __version__
 
-__all__ = ["build_info", "ensemble", "errors", "networks", "tensor", "wick", "__version__"]
+__all__ = ["build_info", "compat", "ensemble", "errors", "networks", "tensor", "wick", "__version__"]
 
 logging.getLogger("nnqft").addHandler(logging.NullHandler())
 atexit.register(_core.stop_everything)

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import _core
-from ._cumulants import FROM_MOMENTS, PackedOrders, check_order
+from ._cumulants import FROM_MOMENTS, PackedOrders, check_order, refuse_weighted
 from ._jackknife import jackknife
 from ._kstatistics import degree, unbiased_rows
+from ._run import thread_count
 from .errors import ArgumentError, NNQFTWarning, ShapeError
 from .tensor import SymmetricTensor
 
@@ -22,6 +23,7 @@ __all__ = ["connected"]
 
 _ESTIMATORS = {"kstat": "kstat", "jackknife": "jackknife", None: "plug-in"}
 _LARGEST_EXPONENT = 900  # of a product of n fields: sums and products of a few such stay within 2**+-1022
+_TILE = 8  # rows that the kernels work on at a time
 _SURPRISE = 8.0  # standard errors; 16 normal samples have a mean that far off with a probability of 1e-6
 
 
@@ -35,11 +37,11 @@ def connected(samples, n, *, counts=None, even=True, unbiased="kstat", blocks=64
     ----------
     samples : array, shape (nets, points), float32 or float64; or dict {order: array, shape (groups, count)}, float64
         One row per network, independent of each other, any units. Or the sums of products over groups of networks,
-        packed, of the orders 1, 2, .., n (2, 4, .., n if `even`).
+        packed, of the orders 1, 2, .., n (2, 4, .., n if `even`), as `MomentAccumulator.sums` gives them.
     n : int
         Number of legs: 2, 4, 6, 8, or 1 .. 8 with `even=False`.
     counts : array, shape (groups,)
-        Number of networks in each group, with group sums only.
+        Number of networks in each group, with group sums only: `connected(sums, n, counts=counts)`.
     even : bool
         All odd moments of the theory vanish, as for networks whose last layer's law is symmetric. That is assumed, not
         enforced, but a mean that is 8 standard errors off zero draws a warning. With False no mean is assumed.
@@ -47,7 +49,7 @@ def connected(samples, n, *, counts=None, even=True, unbiased="kstat", blocks=64
         How the bias O(1/nets) of products of measured moments is removed: k-statistics have none; the jackknife leaves
         O(1/nets^2) at a third to a half of the cost; None leaves it.
     blocks : int
-        Number of groups of consecutive networks, at most one per network; the error bar comes from their scatter.
+        Number of groups, of consecutive networks, at most one per network; the error bar comes from their scatter.
 
     Returns
     -------
@@ -106,7 +108,8 @@ def connected(samples, n, *, counts=None, even=True, unbiased="kstat", blocks=64
         return FROM_MOMENTS[step](list(means), size, None)[-1]
 
     min_groups = 8 if enough else np.count_nonzero(counts) + 1
-    result = jackknife(rows, counts, function=estimate, with_counts=True, min_groups=min_groups)
+    max_bytes = max(1 << 24, _TILE * 40 * sum(x.shape[1] for x in rows))  # stays in cache, fills the tiles
+    result = jackknife(rows, counts, function=estimate, with_counts=True, min_groups=min_groups, max_bytes=max_bytes)
     mean, stderr = result.corrected if unbiased == "jackknife" else result.estimate, result.stderr
     if n == 1 and shift is not None:
         mean = mean + shift
@@ -120,6 +123,7 @@ def connected(samples, n, *, counts=None, even=True, unbiased="kstat", blocks=64
 
 def _read_sums(sums, counts, n, even):
     """(rows, counts, number of fields) of group sums."""
+    refuse_weighted(sums)
     packed = PackedOrders(sums, n, even, "group sums")
     shape, counts = np.shape(sums[packed.step]), np.asarray([] if counts is None else counts, dtype=np.float64)
     if len(shape) != 2 or counts.shape != shape[:1]:
@@ -132,6 +136,8 @@ def _read_sums(sums, counts, n, even):
 
 
 def _check_samples(samples):
+    if isinstance(samples, np.ma.MaskedArray):
+        raise ShapeError("samples is a masked array; connected() takes plain arrays: select the networks that count")
     samples = samples if isinstance(samples, np.ndarray) else np.asarray(samples, dtype=np.float64)
     if samples.dtype not in (np.float32, np.float64):
         raise ShapeError(
@@ -177,57 +183,23 @@ def _group_sums(samples, orders, blocks, shift):
     blocks = min(operator.index(blocks), n_samples)
     if blocks < 1:
         raise ArgumentError(f"blocks must be positive, got {blocks}")
+    length = n_samples // blocks
+    counts = np.diff(np.append(np.arange(0, n_samples, length), n_samples)).astype(np.float64)
     entries = [_core.multiset_count(size, n) for n in orders]
-    need = 8 * sum(entries) * (blocks + 8)
+    need = 8 * sum(entries) * (len(counts) + 10 * _TILE)
     have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else need
     if need > have:
         raise ArgumentError(
             f"sums of {sum(entries)} products over {blocks} groups take about {need / 1e9:.3g} GB, this machine has "
             f"{have / 1e9:.3g}: use fewer points or blocks"
         )
-    power_sums = _PowerSums(size, orders)
-    rows = [np.zeros((blocks, count)) for count in entries]
-    ends = np.arange(blocks + 1) * n_samples // blocks
-    for g in range(blocks):
-        for first in range(ends[g], ends[g + 1], power_sums.panel):
-            panel = samples[first : min(first + power_sums.panel, ends[g + 1])] - shift
-            for row, part in zip(rows, power_sums(panel), strict=True):
-                row[g] += part
-    return rows, np.diff(ends).astype(np.float64)
-
-
-class _PowerSums:
-    """Sums over rows of all sorted products, by matrix products: a multi-index is cut once, after ceil(n/2) legs.
-
-    In lexicographic order the continuations of one first half lie side by side: all halves that start at its last leg
-    or later.
-    """
-
-    def __init__(self, size, orders):
-        self.size, self.orders = size, orders
-        longest = (orders[-1] + 1) // 2
-        index = [None] + [_core.multiset_index(size, k) for k in range(1, longest + 1)]
-        self._starts = [None] + [np.searchsorted(x[:, 0], np.arange(size + 1)) for x in index[1:]]
-        self._ends = [None] + [[np.flatnonzero(x[:, -1] == r) for r in range(size)] for x in index[1:]]
-        self._last = [None] + [x[:, -1] for x in index[1:]]
-        self.panel = max(256, (1 << 17) // len(index[-1]))
-
-    def __call__(self, x):
-        halves = [None, np.ascontiguousarray(x.T)]
-        for k in range(2, len(self._starts)):
-            starts = self._starts[k - 1]
-            halves.append(np.concatenate([x[:, i] * halves[-1][starts[i] :] for i in range(self.size)]))
-        return [self._sums(halves, n) for n in self.orders]
-
-    def _sums(self, halves, n):
-        if n == 1:
-            return halves[1].sum(axis=1)
-        a, b = (n + 1) // 2, n // 2
-        starts = self._starts[b]
-        lengths = starts[-1] - starts[self._last[a]]
-        offsets = np.cumsum(lengths) - lengths
-        out = np.empty(lengths.sum())
-        for r, rows in enumerate(self._ends[a]):
-            block = halves[a][rows] @ halves[b][starts[r] :].T
-            out[offsets[rows][:, np.newaxis] + np.arange(block.shape[1])] = block
-        return out
+    # To subtract the shift a copy is made, of 64 MB at a time.
+    step = length * max(1, (1 << 23) // (length * size)) if shift.any() else n_samples
+    parts = (samples[first : first + step] for first in range(0, n_samples, step))
+    parts = (part - shift if shift.any() else part for part in parts)
+    sums = [_core.moment_block_sums(part, orders, length, thread_count(None)) for part in parts]
+    sums = sums[0] if len(sums) == 1 else np.concatenate(sums)
+    more = len(sums) - blocks  # rows that remain make shorter blocks, and join the first groups
+    sums[:more] += sums[blocks:]
+    counts[:more] += counts[blocks:]
+    return np.split(sums[:blocks], np.cumsum(entries)[:-1], axis=1), counts[:blocks]

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Accumulator', 'Ensemble', 'MAX_NETS', 'Program', 'accumulator_bytes', 'activate', 'block_size', 'canonical_index', 'closure', 'default_threads', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'isa', 'isas', 'listed_program', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'stop_everything', 'vector_cumulants']
+__all__: list[str] = ['Accumulator', 'Ensemble', 'MAX_NETS', 'MomentAccumulator', 'Program', 'accumulator_bytes', 'activate', 'all_moment_sums', 'block_size', 'canonical_index', 'closure', 'default_threads', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_fast', 'hafnian_work', 'isa', 'isas', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'stop_everything', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_vjp']
 class Accumulator:
     """
     Exact block sums of a run, in 64 replicas, and the nets they cover.
@@ -86,6 +86,41 @@ class Ensemble:
     @property
     def isa(self) -> str:
         ...
+class MomentAccumulator:
+    """
+    Exact block sums of moment tensors of a stream, in 64 replicas.
+    """
+    def __init__(self, m: typing.SupportsInt | typing.SupportsIndex, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], block: typing.SupportsInt | typing.SupportsIndex, start: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def merge(self, other: MomentAccumulator) -> None:
+        ...
+    def push(self, F: numpy.ndarray, weights: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> None:
+        ...
+    def replica_sums(self) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.uint64], int, int]:
+        """
+        (sums (64, n_sums), samples (64,), blocks that are not finite, first sample of such a block).
+        """
+    def restore(self, next_block: typing.SupportsInt | typing.SupportsIndex, limbs: list, bases: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], samples: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], waiting: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], bad_blocks: typing.SupportsInt | typing.SupportsIndex, first_bad: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def state(self) -> tuple:
+        """
+        Canonical state: equal results give equal bytes.
+        """
+    @property
+    def block(self) -> int:
+        ...
+    @property
+    def m(self) -> int:
+        ...
+    @property
+    def n_samples(self) -> int:
+        ...
+    @property
+    def n_sums(self) -> int:
+        ...
+    @property
+    def nbytes(self) -> int:
+        ...
 def accumulator_bytes(n_sums: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...
 @typing.overload
@@ -95,6 +130,10 @@ def activate(kind: typing.SupportsInt | typing.SupportsIndex, params: collection
 def activate(kind: typing.SupportsInt | typing.SupportsIndex, params: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], x: numpy.typing.NDArray[numpy.float64], derivatives: bool = False, isa: str = '') -> tuple:
     """
     (y,) or (y, dy, d2y) of an activation, float32 or float64.
+    """
+def all_moment_sums(F: numpy.ndarray, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], weights: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> tuple[numpy.typing.NDArray[numpy.float64], int]:
+    """
+    (sums of the orders one after the other, first row that made them all NaN or -1).
     """
 def block_size(n_nets: typing.SupportsInt | typing.SupportsIndex, n_sums: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...
@@ -126,6 +165,26 @@ def gram_correlators(moments: numpy.ndarray, m_points: typing.SupportsInt | typi
     """
     n-point functions from moments (or cumulants) of the pair variables, (batch, count) -> (batch, count).
     """
+def hafnian(K: typing.Any, mu: typing.Any, repeats: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any = None) -> typing.Any:
+    """
+    haf(K, mu; repeats).
+    """
+def hafnian_batch(K: typing.Any, index: typing.Any, mu: typing.Any, packed: bool, threads: typing.SupportsInt | typing.SupportsIndex, max_seconds: typing.SupportsFloat | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Hafnians of index tuples (batch, n) over K (m, m), or with index None of K (batch, n, n), or packed (batch, n (n-1) / 2).
+    """
+def hafnian_batch_vjp(K: typing.Any, index: typing.Any, g: typing.Any, mu: typing.Any, packed: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], typing.Any]:
+    """
+    (K_bar, mu_bar) of sum_b g_b haf_b, mu_bar None without mu.
+    """
+def hafnian_fast(K: typing.Any, mu: typing.Any = None, repeats: typing.Any = None) -> typing.Any:
+    """
+    haf(K, mu; repeats), or None where the arguments need a look or the work time.
+    """
+def hafnian_work(K: typing.Any, mu: typing.Any, repeats: typing.Any) -> tuple[str, float, float, float]:
+    """
+    (method, multiply-adds, seconds on one thread, bytes per thread).
+    """
 def isa() -> str:
     """
     Instruction set in use.
@@ -136,6 +195,19 @@ def isas() -> list[str]:
     """
 def listed_program(n_fields: typing.SupportsInt | typing.SupportsIndex, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], lists: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.int32]], stride: typing.SupportsInt | typing.SupportsIndex) -> Program:
     ...
+def moment_block_sums(F: numpy.ndarray, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], block: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Sums over blocks of `block` rows (the last may be shorter), (blocks, sums of the orders one after the other); NaN for a block
+    with a value that is not finite.
+    """
+def moment_count(m: typing.SupportsInt | typing.SupportsIndex, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> int:
+    """
+    Sum of C(m+n-1, n) over the orders n.
+    """
+def moment_sums(F: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, weights: typing.Any = None, *, threads: typing.SupportsInt | typing.SupportsIndex = 1) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    sum_r w_r F_ri1 .. F_rin over the rows, packed float64; order 0 is the sum of the weights. All NaN if some row or sum is not finite.
+    """
 def moments_from_cumulants(cumulants: collections.abc.Sequence, m: typing.SupportsInt | typing.SupportsIndex, index: typing.Any = None) -> list:
     """
     Inverse of even_cumulants.
@@ -179,6 +251,18 @@ def stop_everything() -> bool:
 def vector_cumulants(moments: collections.abc.Sequence, m: typing.SupportsInt | typing.SupportsIndex, index: typing.Any = None) -> list:
     """
     Joint cumulants of any vector variable from raw moments of order 1, 2, .., each (batch, count).
+    """
+def vector_moments(cumulants: collections.abc.Sequence, m: typing.SupportsInt | typing.SupportsIndex, index: typing.Any = None) -> list:
+    """
+    Inverse of vector_cumulants.
+    """
+def wick_all(K: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, mu: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, most_bytes: typing.SupportsInt | typing.SupportsIndex) -> typing.Any:
+    """
+    Gaussian n-point functions of all multisets, float64 (count,); None if K or mu is not finite or K not symmetric.
+    """
+def wick_all_vjp(K: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, G_bar: numpy.ndarray, mu: typing.Any, most_bytes: typing.SupportsInt | typing.SupportsIndex) -> typing.Any:
+    """
+    Derivatives of sum G_bar * wick_all, (K_bar (m, m), mu_bar (m,) or None); None if K or mu is not finite or K not symmetric.
     """
 MAX_NETS: int = 281474976710656
 __version__: str = '0.1.0'

@@ -16,7 +16,15 @@ from . import _core
 from .errors import ArgumentError, ShapeError
 from .tensor import SymmetricTensor
 
-__all__ = ["FROM_CUMULANTS", "FROM_MOMENTS", "PackedOrders", "check_order", "cumulants", "moments_from_cumulants"]
+__all__ = [
+    "FROM_CUMULANTS",
+    "FROM_MOMENTS",
+    "PackedOrders",
+    "check_order",
+    "cumulants",
+    "moments_from_cumulants",
+    "refuse_weighted",
+]
 
 MAX_ORDER = 8
 # By the step between orders, 1 or in an even theory 2: f(rows, m, index) -> rows, one array (batch, count) per order.
@@ -126,6 +134,15 @@ def check_order(order, step, who):
             f"{who} of {'an even theory' if step == 2 else 'any theory'} have orders {allowed}, got {order}{remedy}"
         )
     return order
+
+
+def refuse_weighted(sums):
+    """Sums of weighted samples come with order 0, the sums of the weights; other formulas are unbiased for them."""
+    if isinstance(sums, Mapping) and 0 in sums:
+        raise ArgumentError(
+            "sums of weighted samples (with order 0, the sums of weights) have no k-statistics here: apply cumulants() "
+            "to their ratios in jackknife(sums, counts, function=...), or leave the weights out"
+        )
 
 
 class PackedOrders:

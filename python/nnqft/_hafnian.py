@@ -1,13 +1,15 @@
 """Hafnians and loop hafnians: moments of a Gaussian vector, one number at a time."""
 
+import cmath
 import math
 import operator
+import warnings
 
 import numpy as np
 
 from . import _core
 from ._run import progress_bar, thread_count
-from .errors import ArgumentError, ShapeError
+from .errors import ArgumentError, NNQFTWarning, ShapeError
 
 __all__ = ["hafnian", "hafnian_cost"]
 
@@ -40,7 +42,8 @@ def hafnian(K, *, mu=None, repeats=None, threads=None, max_seconds=3600.0, progr
     Returns
     -------
     float or complex
-        As K. 1 for no points; 0 for an odd number of points without a mean.
+        As K. 1 for no points; 0 for an odd number of points without a mean; infinite, with an `NNQFTWarning`, beyond the
+        range of doubles.
 
     Raises
     ------
@@ -78,7 +81,10 @@ def hafnian(K, *, mu=None, repeats=None, threads=None, max_seconds=3600.0, progr
     _affordable(K, mu, repeats, threads, max_seconds)
     with progress_bar(progress, 100, unit="%") as report:
         poll = None if report is None else lambda share: report(100 * share)
-        return _core.hafnian(K, mu, repeats, threads, poll)
+        value = _core.hafnian(K, mu, repeats, threads, poll)
+    if not cmath.isfinite(value):
+        warnings.warn(f"the hafnian exceeds the range of {K.dtype}: {value}", NNQFTWarning, stacklevel=2)
+    return value
 
 
 def hafnian_cost(K, *, mu=None, repeats=None):
@@ -92,7 +98,7 @@ def hafnian_cost(K, *, mu=None, repeats=None):
     Returns
     -------
     dict
-        `method` ("multisets" or "sieve"), `multiply_adds` (real), `seconds` (on one thread, to a factor of two or so), `bytes`
+        `method` ("minors", "multisets", "sieve", or "none" for what is 0 or 1 at sight), `multiply_adds` (real), `seconds` (on one thread, to a factor of two or so), `bytes`
         (per thread).
 
     Raises
@@ -102,7 +108,7 @@ def hafnian_cost(K, *, mu=None, repeats=None):
 
     Examples
     --------
-    >>> hafnian_cost(np.ones((40, 40)))["method"]
+    >>> hafnian_cost(np.minimum.outer(np.arange(1.0, 41), np.arange(1.0, 41)))["method"]
     'sieve'
     """
     return dict(zip(("method", "multiply_adds", "seconds", "bytes"), _core.hafnian_work(*_checked(K, mu, repeats)), strict=True))
@@ -137,7 +143,7 @@ def _checked(K, mu, repeats):
             raise ShapeError(f"mu has shape {mu.shape} and dtype {mu.dtype}; K needs shape ({m},) and dtype {K.dtype}")
         if not np.isfinite(mu).all():
             raise ArgumentError(f"mu has {np.count_nonzero(~np.isfinite(mu))} entries that are not finite")
-        mu = np.ascontiguousarray(mu)
+        mu = np.require(mu, requirements="CA")
     if repeats is not None:
         given = repeats if isinstance(repeats, np.ndarray) else np.asarray(repeats)
         if given.shape != (m,):
@@ -149,7 +155,7 @@ def _checked(K, mu, repeats):
                 raise ArgumentError(f"repeats must be whole numbers, got dtype {given.dtype}: {given.tolist()[:8]}") from None
         if m and (given.min() < 0 or given.max() > 1 << 20):
             raise ArgumentError(f"repeats must lie in 0..{1 << 20}, got {given.min()}..{given.max()}")
-        repeats = np.ascontiguousarray(given, dtype=np.int64)
+        repeats = np.require(given, dtype=np.int64, requirements="CA")
     return K, mu, repeats
 
 
@@ -172,4 +178,4 @@ def check_kernel(K, who):
         if np.any(gap > 1e-12 * np.minimum.outer(scale, scale)):
             i, j = np.unravel_index(np.argmax(gap), K.shape)
             raise ArgumentError(f"K is not symmetric: K[{i}, {j}] = {K[i, j]} but K[{j}, {i}] = {K[j, i]}; pass (K + K.T) / 2 if that is meant")
-    return np.ascontiguousarray(K)
+    return np.require(K, requirements="CA")

@@ -18,7 +18,7 @@ from math import comb, factorial
 
 import numpy as np
 
-from ._cumulants import FROM_CUMULANTS, PackedOrders
+from ._cumulants import FROM_CUMULANTS, PackedOrders, refuse_weighted
 from .errors import ArgumentError, ShapeError
 
 __all__ = ["degree", "kstatistics", "unbiased_rows"]
@@ -49,7 +49,7 @@ def kstatistics(sums, counts, *, even=False):
     Raises
     ------
     ArgumentError
-        If an order is missing or out of range, or a count is too small or not finite.
+        If an order is missing or out of range, a count is too small or not finite, or the samples were weighted.
     ShapeError
         If an array has the wrong shape or is not float64.
 
@@ -68,6 +68,7 @@ def kstatistics(sums, counts, *, even=False):
     >>> round(float(kstatistics(sums, 4)[2][0]), 12), round(float(x.var(ddof=1)), 12)
     (12.666666666667, 12.666666666667)
     """
+    refuse_weighted(sums)
     packed = PackedOrders(sums, None, even, "sums")
     lead = packed.restore(packed.rows)[packed.step].shape[:-1]
     counts = np.asarray(counts, dtype=np.float64)
@@ -92,11 +93,11 @@ def unbiased_rows(means, counts, step, size):
     """k-statistics of rows of means of the orders step, 2 step, ..; nan where there are too few samples."""
     n = step * len(means)
     u, weights = _rule(counts, degree(n, step))
-    total = [0.0] * len(means)
+    total = [np.zeros(np.shape(x)) for x in means]
     for k in range(u.shape[1]):
         at = [-(_beta(step * (i + 1), step, u[:, k]) * counts)[:, np.newaxis] * x for i, x in enumerate(means)]
-        terms = FROM_CUMULANTS[step](at, size, None)
-        total = [s - weights[:, k, np.newaxis] * x for s, x in zip(total, terms, strict=True)]
+        for s, x in zip(total, FROM_CUMULANTS[step](at, size, None), strict=True):
+            s -= np.multiply(x, weights[:, k, np.newaxis], out=x)
     return total
 
 

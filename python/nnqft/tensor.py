@@ -5,110 +5,18 @@ multi-indices i1 <= .. <= in are stored, in lexicographic order: C(m+n-1, n) num
 """
 
 import operator
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cached_property
-from math import comb, factorial, isfinite, isinf, isnan, nan
+from math import comb, factorial, nan
 from numbers import Real
 from types import MappingProxyType
 
 import numpy as np
 
 from . import _core
+from ._estimate import Estimate, parenthesis
 from .errors import ArgumentError, ShapeError
 
 __all__ = ["Estimate", "SymmetricTensor"]
-
-_MAX_DIGITS = 17  # a double holds no more: an error beyond them is written out beside the value
-
-
-def _parenthesis(mean, stderr):
-    """`0.1234(5)`: the error in units of the last digit, one digit of it, two where the first is 1."""
-    if not isfinite(mean):
-        return str(mean)
-    if stderr == 0 or not isfinite(stderr):
-        digits, mark = (repr(mean), "0") if stderr == 0 else (f"{mean:.6g}", "inf" if isinf(stderr) else "?")
-        mantissa, e, exponent = digits.partition("e")
-        return f"{mantissa}({mark}){e}{exponent}"
-    value, error = Decimal(repr(mean)), Decimal(repr(stderr))
-    last = error.adjusted() - (error.as_tuple().digits[0] == 1)  # exponent of the last digit shown
-    if value and value.adjusted() - last >= _MAX_DIGITS:
-        return f"{mean!r} +- {stderr:.1e}"
-    value = value.quantize(Decimal((0, (1,), last)))
-    value = value if value else abs(value)  # no "-0.0"
-    units = int(error.scaleb(-last).to_integral_value())
-    top = max(value.adjusted() if value else last, last + len(str(units)) - 1)
-    if -5 <= top < 6:
-        return f"{value:f}({units * 10 ** max(last, 0)})"
-    return f"{value.scaleb(-top):f}({units})e{top:+03d}"
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Estimate:
-    """A number, its standard error, and how it was made.
-
-    Parameters
-    ----------
-    mean : float
-        The value.
-    stderr : float
-        One standard error in the units of `mean`; 0 means exact, nan that no error bar is known.
-    n : int or None
-        Number of samples (networks) behind it.
-    how : mapping
-        Free notes such as estimator, sampler, seed, version.
-
-    Notes
-    -----
-    Prints the error in units of the last digit shown: one digit, two where the first would be 1. An exact number
-    prints all its digits and `(0)`, one without an error bar six digits and `(?)`. Equality compares value,
-    error and count (nan equals nan), not the notes.
-
-    Examples
-    --------
-    >>> Estimate(0.12341, 0.0005), Estimate(-1234.0, 50.0), Estimate(1.23456e-12, 1.2e-15), Estimate(0.25, 0)
-    (0.1234(5), -1230(50), 1.2346(12)e-12, 0.25(0))
-    >>> float(Estimate(0.5))
-    0.5
-    """
-
-    mean: float
-    stderr: float = nan
-    n: int | None = None
-    how: Mapping = field(default_factory=dict)
-
-    def __post_init__(self):
-        stderr = float(self.stderr)
-        if stderr < 0:
-            raise ArgumentError(f"stderr must not be negative, got {stderr}")
-        object.__setattr__(self, "mean", float(self.mean))
-        object.__setattr__(self, "stderr", stderr)
-        object.__setattr__(self, "n", None if self.n is None else operator.index(self.n))
-        object.__setattr__(self, "how", MappingProxyType(dict(self.how)))
-
-    def __float__(self):
-        return self.mean
-
-    def __repr__(self):
-        return _parenthesis(self.mean, self.stderr)
-
-    def _key(self):
-        return tuple(None if isnan(x) else x for x in (self.mean, self.stderr)) + (self.n,)
-
-    def __eq__(self, other):
-        return self._key() == other._key() if isinstance(other, Estimate) else NotImplemented
-
-    def __hash__(self):
-        return hash(self._key())
-
-    def __reduce__(self):
-        return Estimate, (self.mean, self.stderr, self.n, dict(self.how))
-
-    def to_dict(self):
-        """Plain `dict` of the four fields, ready for JSON (a nan stays nan)."""
-        return {"mean": self.mean, "stderr": self.stderr, "n": self.n, "how": dict(self.how)}
-
 
 class EntryError(ArgumentError, IndexError):
     """`T[...]` names an entry that the tensor does not hold, or names it wrongly."""
@@ -211,13 +119,23 @@ class SymmetricTensor:
 
     @classmethod
     def exact(cls, mean, *, order, size, how=None):
-        """A dense tensor without errors that takes over a fresh float64 array of the right length: for kernels, unchecked.
+        """A dense tensor without errors that takes over a float64 array, which becomes read-only: no copy is made.
+
+        Raises
+        ------
+        ShapeError
+            If `mean` is not a float64 array of C(size+order-1, order) entries.
 
         Examples
         --------
         >>> SymmetricTensor.exact(np.array([1.0, 0.5, 2.0]), order=2, size=2)[0, 1]
         0.5(0)
         """
+        if mean.shape != (comb(size + order - 1, order),) or mean.dtype != np.float64:
+            raise ShapeError(
+                f"mean has dtype {mean.dtype} and shape {mean.shape}; expected float64 of shape "
+                f"({comb(size + order - 1, order)},)"
+            )
         tensor = object.__new__(cls)
         tensor.__dict__.update(
             mean=_frozen(mean), order=order, size=size, d_out=1, _ranks=None, n=None, how=MappingProxyType(how or {})
@@ -251,7 +169,8 @@ class SymmetricTensor:
     def multiplicity(self):
         """Number of distinct orderings n! / prod r_i! of each multi-index, int64, shape (count,)."""
         n, m = self.order, min(self.size, self.order)
-        most = factorial(n) // (factorial(n // m + 1) ** (n % m) * factorial(n // m) ** (m - n % m))  # legs spread evenly
+        each, more = divmod(n, m)  # the most orderings are those of legs spread evenly
+        most = factorial(n) // (factorial(each + 1) ** more * factorial(each) ** (m - more))
         if most > np.iinfo(np.int64).max // n:
             raise ArgumentError(f"multiplicities of order {n} over {self.size} values exceed the 64-bit range")
         run = np.ones(len(self), dtype=np.int64)  # length of the run of equal values that ends at this leg
@@ -497,7 +416,9 @@ class SymmetricTensor:
         """
         v = np.asarray(v)
         if v.shape != (self.size,) or v.dtype.kind not in "fiu":
-            raise ShapeError(f"v has dtype {v.dtype} and shape {v.shape}; expected real numbers of shape ({self.size},)")
+            raise ShapeError(
+                f"v has dtype {v.dtype} and shape {v.shape}; expected real numbers of shape ({self.size},)"
+            )
         if not self.is_dense:
             raise ArgumentError(f"contract() needs all multi-indices, this tensor lists {len(self)}")
         weights = self.multiplicity.astype(np.float64)
@@ -580,7 +501,7 @@ class SymmetricTensor:
         shown = min(len(self), 6)
         rows = _core.multiset_unrank(np.arange(shown), self.size, self.order) if self.is_dense else self.index[:shown]
         lines = [
-            f"  {row.tolist()}  {_parenthesis(float(a), float(s))}"
+            f"  {row.tolist()}  {parenthesis(float(a), float(s))}"
             for row, a, s in zip(rows, self.mean, self.stderr, strict=False)
         ]
         more = [f"  ... {len(self) - shown} more"] if len(self) > shown else []

@@ -77,21 +77,51 @@ TEST(threads_and_chunks_change_nothing) {
 }
 
 TEST(an_exception_from_poll_leaves_at_once) {
-    const Theory theory(60);
-    std::vector<double> out(static_cast<std::size_t>(multiset_count(60, 4)));
     int calls = 0;
     const auto poll = [&] {
         ++calls;
         throw StateError("enough");
     };
-    CHECK_THROWS(StateError, "enough", all_multisets(60, 4, theory.K.data(), nullptr, out.data(), 1, poll));
-    CHECK(calls == 1);
+    for (auto [m, order] : {std::pair<std::int64_t, int>{60, 4}, {130, 3}, {24, 6}}) {
+        const Theory theory(m);
+        std::vector<double> out(static_cast<std::size_t>(multiset_count(m, order))), K_bar(theory.K), mu_bar(theory.mu);
+        calls = 0;
+        CHECK_THROWS(StateError, "enough", all_multisets(m, order, theory.K.data(), theory.mu.data(), out.data(), 1, poll));
+        CHECK_THROWS(StateError, "enough",
+                     all_multisets_vjp(m, order, theory.K.data(), theory.mu.data(), out.data(), K_bar.data(), mu_bar.data(), poll));
+        CHECK(calls == 2);
+    }
+}
+
+// sum K_bar dK + mu_bar dmu for dK = K, dmu = mu / 2 is order / 2 times sum G_bar G: G is homogeneous.
+TEST(derivatives_know_the_degree) {
+    for (std::int64_t m : {1, 2, 3, 7, 8, 9, 13}) {
+        for (int order = 1; order <= 8; ++order) {
+            if (multiset_count(m, order) > 4000) continue;
+            for (bool with_mean : {false, true}) {
+                const Theory theory(m);
+                const std::vector<double> G = all(theory, order, with_mean);
+                std::vector<double> G_bar(G.size()), K_bar(theory.K), mu_bar(theory.mu);
+                double total = 0.0, degree = 0.0;
+                for (std::size_t i = 0; i < G.size(); ++i) {
+                    G_bar[i] = static_cast<double>(i % 5) - 2.0;
+                    total += G_bar[i] * G[i];
+                }
+                all_multisets_vjp(m, order, theory.K.data(), with_mean ? theory.mu.data() : nullptr, G_bar.data(), K_bar.data(),
+                                  with_mean ? mu_bar.data() : nullptr, {});
+                for (std::size_t i = 0; i < K_bar.size(); ++i) degree += 2.0 * K_bar[i] * theory.K[i];
+                for (std::size_t i = 0; with_mean && i < mu_bar.size(); ++i) degree += mu_bar[i] * theory.mu[i];
+                CHECK(degree == order * total);
+            }
+        }
+    }
 }
 
 TEST(impossible_orders_and_sizes_are_refused) {
     CHECK_THROWS(ArgumentError, "1..64 legs", all_multisets_bytes(3, 0, false));
     CHECK_THROWS(ArgumentError, "1..64 legs", all_multisets_bytes(3, 65, false));
     CHECK_THROWS(ArgumentError, "64-bit", all_multisets_bytes(1 << 20, 20, false));
+    CHECK_THROWS(ArgumentError, "1..64 legs", all_multisets_vjp_bytes(3, 66, true));
     CHECK_THROWS(ArgumentError, "2^62 bytes", all_multisets_bytes(700, 8, false));
 }
 

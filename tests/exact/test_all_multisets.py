@@ -1,4 +1,4 @@
-"""Moments of all multisets of a Gaussian vector with a mean: exact integers, identities, and the same bits everywhere."""
+"""Moments of all multisets of a Gaussian vector with a mean: exact integers, identities, the same bits everywhere."""
 
 import hashlib
 import itertools
@@ -36,7 +36,9 @@ def moments(K, mu, order):
             known[legs] = alone + sum(K[first][rest[j]] * moment(rest[:j] + rest[j + 1 :]) for j in range(len(rest)))
         return known[legs]
 
-    return [0 if order % 2 and mu is None else moment(legs) for legs in itertools.combinations_with_replacement(range(len(K)), order)]
+    if order % 2 and mu is None:
+        return [0] * comb(len(K) + order - 1, order)
+    return [moment(legs) for legs in itertools.combinations_with_replacement(range(len(K)), order)]
 
 
 def random_theory(m, seed=1):
@@ -132,7 +134,8 @@ def test_a_contraction_with_a_vector_is_a_moment_of_one_gaussian_number(order):
     K, mu = integer_theory(5)
     v = np.array([1, -2, 0, 3, 1])
     a, s = int(v @ mu), int(v @ K @ v)
-    exact = sum(factorial(order) // (2**k * factorial(k) * factorial(order - 2 * k)) * a ** (order - 2 * k) * s**k for k in range(order // 2 + 1))
+    pairings = [factorial(order) // (2**k * factorial(k) * factorial(order - 2 * k)) for k in range(order // 2 + 1)]
+    exact = sum(count * a ** (order - 2 * k) * s**k for k, count in enumerate(pairings))
     assert wick_all(K.astype(float), order, mu=mu.astype(float)).contract(v.astype(float)).mean == exact
 
 
@@ -155,7 +158,8 @@ def test_independent_blocks_of_points_factorise():
     (A, mu), (B, nu) = integer_theory(3, 5), integer_theory(4, 6)
     K = np.block([[A, np.zeros((3, 4), int)], [np.zeros((4, 3), int), B]]).astype(float)
     G = wick_all(K, 6, mu=np.concatenate([mu, nu]).astype(float))
-    parts = {(name, n): wick_all(X.astype(float), n, mu=x.astype(float)) for name, X, x in (("A", A, mu), ("B", B, nu)) for n in range(1, 7)}
+    blocks = {"A": (A, mu), "B": (B, nu)}
+    parts = {(k, n): wick_all(X * 1.0, n, mu=x * 1.0) for k, (X, x) in blocks.items() for n in range(1, 7)}
     for legs, value in G.items():
         first, second = tuple(i for i in legs if i < 3), tuple(i - 3 for i in legs if i >= 3)
         a = parts["A", len(first)][first].mean if first else 1.0
@@ -174,12 +178,13 @@ def test_a_power_of_two_scales_the_result_without_rounding(order, exponent):
     if abs(exponent * order) > 1000:
         exponent = 900 // order * (1 if exponent > 0 else -1)
     G = wick_all(K, order, mu=mu).mean
-    np.testing.assert_array_equal(wick_all(np.ldexp(K, 2 * exponent), order, mu=np.ldexp(mu, exponent)).mean, np.ldexp(G, order * exponent))
+    scaled = wick_all(np.ldexp(K, 2 * exponent), order, mu=np.ldexp(mu, exponent)).mean
+    np.testing.assert_array_equal(scaled, np.ldexp(G, order * exponent))
 
 
 @pytest.mark.parametrize("order", [4, 6, 8, 7])
 def test_points_on_wildly_different_scales_lose_no_digit(order):
-    # K_ij -> 2^(e_i + e_j) K_ij multiplies every entry by 2^(sum of e) exactly; on the way G_(n-2) alone would overflow.
+    # K_ij -> 2^(e_i + e_j) K_ij multiplies every entry by 2^(sum of e) exactly; G_(n-2) on the way would overflow.
     K, mu = random_theory(4)
     e = np.array([240, -240, 3, -30])
     G, H = wick_all(K, order, mu=mu), wick_all(np.ldexp(K, np.add.outer(e, e)), order, mu=np.ldexp(mu, e))
@@ -204,6 +209,41 @@ def test_the_ends_of_the_range_of_doubles_are_no_trouble(value):
 
 # ------------------------------------------------------------------------------ bits
 
+
+def fused(a, b, c):
+    return float(Fraction(a) * Fraction(b) + Fraction(c))  # rounded once
+
+
+def in_documented_order(K, mu, order):
+    """G_n as csrc/wick/all_multisets.hpp says that terms are added, by legs."""
+    m = len(K)
+    G = {(i,): mu[i] for i in range(m)}
+    for n in range(2, order + 1):
+        for legs in itertools.combinations_with_replacement(range(m), n):
+            *before, b = legs
+            if n == 2:
+                G[legs] = mu[legs[0]] * mu[b] + K[legs[0]][b]
+                continue
+            t, others = before[:-3], before[-3:]
+
+            def without(i, before=before):
+                return G[tuple(before[: before.index(i)] + before[before.index(i) + 1 :])]
+
+            terms = [(without(i), t.count(i) * K[i][b]) for i in sorted(set(t))]
+            terms += [(G[tuple(before)], mu[b])] + [(without(i), K[i][b]) for i in others]
+            total = terms[0][0] * terms[0][1]
+            for a, c in terms[1:]:
+                total = fused(a, c, total)
+            G[legs] = total
+    return [G[legs] for legs in itertools.combinations_with_replacement(range(m), order)]
+
+
+@pytest.mark.parametrize(("m", "order"), [(3, 7), (10, 4), (2, 9), (9, 3)])
+def test_terms_are_added_in_the_documented_order(m, order):
+    K, mu = random_theory(m)
+    assert wick_all(K, order, mu=mu).mean.tolist() == in_documented_order(K.tolist(), mu.tolist(), order)
+
+
 DIGEST = """
 import hashlib, sys
 import numpy as np
@@ -226,7 +266,8 @@ EXPECTED = "b55b64346d7fdeb001414c319112be8446f7d1233aa5fa0466782afe1020b0f0"
 def test_results_have_the_same_bits_on_every_machine(isa, threads):
     if isa not in _core.isas():
         pytest.skip(f"this CPU or build lacks {isa}")
-    run = subprocess.run([sys.executable, "-c", DIGEST, str(threads)], env=os.environ | {"NNQFT_ISA": isa}, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    command, env = [sys.executable, "-c", DIGEST, str(threads)], os.environ | {"NNQFT_ISA": isa}
+    run = subprocess.run(command, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == EXPECTED
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nnqft.errors import ArgumentError, NNQFTWarning, ShapeError
-from nnqft.wick import bootstrap, connected, cumulants, jackknife
+from nnqft.wick import MomentAccumulator, bootstrap, connected, cumulants, jackknife, moments
 
 DATA = json.loads((Path(__file__).parents[1] / "data" / "wick.json").read_text())["rademacher_cumulants"]
 EPS = np.finfo(float).eps
@@ -83,6 +83,42 @@ def test_group_sums_give_what_the_samples_give():
                 == (b.n, dict(b.how))
                 == (1000, {"estimator": unbiased or "plug-in", "even": even, "groups": 20})
             )
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "blocks"), [(100, 64), (127, 64), (128, 64), (10, 8), (9, 20), (1000, 7), (15, 8)]
+)
+@pytest.mark.parametrize("even", [True, False])
+def test_every_sample_counts_once_in_as_many_groups_as_asked_for(n_samples, blocks, even):
+    x = np.random.default_rng(3).normal(size=(n_samples, 2))
+    if blocks < 8:
+        with pytest.warns(NNQFTWarning, match="7 groups"):
+            T = connected(x, 2, even=even, blocks=blocks)
+    else:
+        T = connected(x, 2, even=even, blocks=blocks)
+        assert np.isfinite(T.stderr).all()
+    assert T.n == n_samples and T.how["groups"] == min(blocks, n_samples)
+    expected = x.T @ x / n_samples if even else np.cov(x.T)
+    np.testing.assert_allclose(T.mean, expected[np.triu_indices(2)], rtol=0, atol=1e3 * EPS)
+
+
+def test_the_sums_of_an_accumulator_serve_as_they_are():
+    x = np.random.default_rng(1).normal(size=(5000, 3))
+    accumulator = MomentAccumulator(3, orders=(1, 2, 3, 4))
+    accumulator.push(x[:1234])
+    accumulator.push(x[1234:])
+    sums, counts = accumulator.sums()
+    for n, even in ((4, True), (3, False), (4, False)):
+        a, b = connected(sums, n, counts=counts, even=even), connected(x, n, even=even)
+        np.testing.assert_allclose(a.mean, b.mean, rtol=0, atol=1e4 * EPS)
+        np.testing.assert_allclose(a.stderr, b.stderr, rtol=0.5)  # other groups of the same samples
+
+
+def test_cumulants_of_measured_moments_are_the_uncorrected_estimates():
+    x = np.random.default_rng(2).normal(size=(5000, 2))
+    T = cumulants(moments(x, orders=(2, 4)), even=True)[4]
+    np.testing.assert_allclose(T.mean, connected(x, 4, unbiased=None).mean, rtol=0, atol=100 * EPS)
+    assert T.n == 5000 and np.isnan(T.stderr).all()
 
 
 def test_without_correction_it_is_the_cumulant_of_the_empirical_law():
@@ -231,6 +267,7 @@ def test_constant_fields_have_no_connected_function():
         (lambda: connected(np.ones((5, 2), np.float16), 2), ShapeError, "float16.*astype"),
         (lambda: connected(np.ones((5, 2), int), 2), ShapeError, "int64.*astype"),
         (lambda: connected(np.ones((5, 2), ">f8"), 2), ShapeError, ">f8"),
+        (lambda: connected(np.ma.masked_less(np.ones((5, 2)), 0), 2), ShapeError, "masked"),
         (lambda: connected(np.array([[1.0], [np.nan], [np.inf]]), 2), ArgumentError, "2 of 3 networks.*row 1"),
         (lambda: connected(np.ones((3, 1)), 4, even=False), ArgumentError, "at least 4 samples, got 3"),
         (lambda: connected(np.zeros((100, 3000)), 4), ArgumentError, "GB.*fewer points"),
@@ -238,6 +275,7 @@ def test_constant_fields_have_no_connected_function():
         (lambda: connected({2: np.ones((5, 1))}, 2), ShapeError, r"counts \(0,\)"),
         (lambda: connected({2: np.ones((5, 1))}, 2, counts=np.ones(4)), ShapeError, r"\(5, 1\) and counts \(4,\)"),
         (lambda: connected({2: np.ones(1)}, 2, counts=np.ones(1)), ShapeError, r"\(groups, count\)"),
+        (lambda: connected({0: np.ones((5, 1)), 2: np.ones((5, 1))}, 2, counts=np.ones(5)), ArgumentError, "weighted"),
         (lambda: connected({2: np.ones((5, 1))}, 2, counts=np.zeros(5)), ArgumentError, "at least one group"),
         (lambda: connected({2: np.ones((5, 1))}, 4, counts=np.ones(5)), ArgumentError, r"lack the orders \[4\]"),
         (

@@ -234,6 +234,7 @@ def test_the_quadrature_has_the_moments_of_distinct_samples(R):
         (lambda: kstatistics({1: np.ones((3, 1))}, [5, 5]), ShapeError, r"\(2,\); expected \(3,\)"),
         (lambda: kstatistics({2: np.ones(1)}, 5), ArgumentError, "lack the orders"),
         (lambda: kstatistics([np.ones(1)], 5), ArgumentError, "dict"),
+        (lambda: kstatistics({0: np.ones(1), 1: np.ones(1)}, 5), ArgumentError, "weighted"),
         (lambda: kstatistics({1: np.ones(1, np.int64)}, 5), ShapeError, "int64"),
     ],
 )

@@ -208,6 +208,95 @@ def test_multiplicities_count_orderings_and_sum_to_all_tuples(size, order):
         assert count == math.factorial(order) / math.prod(math.factorial(row.count(i)) for i in set(row))
 
 
+@pytest.mark.parametrize(("size", "order"), [(1, 64), (2, 30), (3, 25)])
+def test_multiplicities_of_high_orders_are_exact_where_they_fit(size, order):
+    T = ramp(size, order)
+    for row, count in zip(T.index.tolist(), T.multiplicity.tolist(), strict=True):
+        assert count == math.factorial(order) // math.prod(math.factorial(row.count(i)) for i in set(row))
+
+
+def test_multiplicities_beyond_64_bits_are_refused():
+    with pytest.raises(ArgumentError, match="order 40 over 4 values exceed the 64-bit range"):
+        ramp(4, 40).multiplicity  # noqa: B018
+
+
+@pytest.mark.parametrize(("size", "order"), [(1, 5), (5, 3), (3, 8)])
+def test_the_rank_of_a_multi_index_is_its_row(size, order):
+    T = ramp(size, order)
+    shuffled = np.random.default_rng(1).permuted(T.index, axis=1)
+    assert T.rank(shuffled).tolist() == list(range(len(T)))
+    assert T.rank(shuffled - size).tolist() == list(range(len(T)))  # negative ones count from the end
+    assert T.rank(tuple(shuffled[-1])) == len(T) - 1 and type(T.rank(shuffled[0])) is int
+
+
+def test_ranks_in_a_listed_tensor_are_positions_in_its_list():
+    L = some(ramp(4, 2))
+    assert L.rank(L.index[:, ::-1]).tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(IndexError, match=r"\(2, 3\) is not among the 5 listed"):
+        L.rank([[0, 1], [3, 2]])
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        ((0, 1), ShapeError, r"\(2,\); expected integers of shape \(3,\) or \(count, 3\)"),
+        ([[0, 1]], ShapeError, r"\(1, 2\)"),
+        (np.zeros((1, 1, 3), int), ShapeError, r"\(1, 1, 3\)"),
+        ((0.0, 1.0, 2.0), ShapeError, "float64"),
+        ((0, 1, 4), IndexError, "index 4 is out of range for 4 values"),
+        ((0, 1, -5), ArgumentError, "index -5 is out of range"),
+        (np.array([0, 1, 2**63], np.uint64), IndexError, "index 9223372036854775808 is out of range"),
+    ],
+)
+def test_ranks_of_what_is_no_multi_index_are_refused(index, error, message):
+    with pytest.raises(error, match=message):
+        ramp(4, 3).rank(index)
+
+
+def test_sums_run_over_unique_or_over_ordered_tuples():
+    T = ramp(3, 4)
+    assert T.sum() == Estimate(T.mean.sum(), T.stderr.sum())
+    # exact in binary: sums of integers and eighths
+    assert T.sum(over="ordered") == Estimate(T.dense().sum(), T.dense_stderr().sum())
+    L = some(ramp(4, 2))
+    assert L.sum(over="ordered").mean == L.multiplicity @ L.mean
+    with pytest.raises(ArgumentError, match=r'sum\(\) over .all.*"unique"'):
+        T.sum(over="all")
+
+
+@pytest.mark.parametrize("v", [[1, -2, 3], [0.5, 0.25, -1.0]])
+def test_a_contraction_is_the_sum_over_all_ordered_tuples(v):
+    T = ramp(3, 4)
+    v = np.array(v)
+    exact = np.einsum("ijkl,i,j,k,l->", T.dense(), v, v, v, v)  # exact in binary
+    assert T.contract(v).mean == exact
+    bound = np.einsum("ijkl,i,j,k,l->", T.dense_stderr(), *[abs(v)] * 4)
+    assert T.contract(v).stderr == bound
+
+
+def test_contractions_with_wrong_weights_or_of_listed_tensors_are_refused():
+    for v in (np.zeros(2), np.zeros((3, 1)), np.zeros(3, complex), 1.0):
+        with pytest.raises(ShapeError, match=r"real numbers of shape \(3,\)"):
+            ramp(3, 4).contract(v)
+    with pytest.raises(ArgumentError, match="lists 5"):
+        some(ramp(4, 2)).contract(np.zeros(4))
+
+
+def test_an_exact_tensor_is_a_tensor_like_any_other():
+    layout = {"order": 2, "size": 4, "how": {"seed": 3}}
+    T, same = SymmetricTensor.exact(np.arange(10.0), **layout), SymmetricTensor(np.arange(10.0), 0, **layout)
+    assert T == same and pickle.loads(pickle.dumps(T)) == same
+    assert T + T == same + same and T.to_dict() == same.to_dict()
+    for array in (T.mean, T.stderr):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1.0
+    with pytest.raises(AttributeError, match="frozen"):
+        T.stderr = np.ones(10)
+    for wrong in (np.zeros(9), np.zeros(10, np.float32), np.zeros((10, 1))):
+        with pytest.raises(ShapeError, match=r"expected float64 of shape \(10,\)"):
+            SymmetricTensor.exact(wrong, **layout)
+
+
 def test_averages_run_over_unique_or_over_ordered_tuples():
     T = ramp(3, 4)
     assert T.average().mean == T.mean.mean()

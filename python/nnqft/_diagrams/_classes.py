@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from . import _graph
-from ._enumerate import contraction_classes, pairings_of
+from ._enumerate import Canonical, contraction_classes, pairings_of
 from ._theory import Leg, theory
 
 
@@ -58,7 +58,7 @@ class Diagram:
     index_loops : int
         Sums over an index that runs from 1 to N: the diagram carries N ** index_loops.
     deltas : tuple of str
-        Open external index letters that lines join: ("ab", "cd") is delta_ab delta_cd.
+        Open external index letters that lines join: ("ab", "cd") is delta_ab delta_cd; "1a" fixes a.
     components : tuple of tuple of str
         Pieces, by the names of their nodes.
     topology : str
@@ -206,13 +206,12 @@ def diagrams(n_ext, vertices, *, propagators=None, limit=100_000):
     setup = theory(n_ext, vertices, propagators)
     if not hasattr(limit, "__index__") or operator.index(limit) < 1:
         raise ArgumentError(f"limit must be a positive number of diagrams, got {limit!r}")
-    n = len(setup.slots)
     build = _Builder(setup)
     found = []
-    for key, orbit in contraction_classes(setup, operator.index(limit)).items():
-        diagram = build(np.frombuffer(key, dtype=np.uint8).reshape(n, n), orbit)
+    for matrix, orbit in contraction_classes(setup, operator.index(limit)):
+        diagram = build(matrix, orbit)
         if diagram is not None:
-            found.append((_rank(diagram), diagram.topology, [-x for x in key], diagram))
+            found.append((_rank(diagram), diagram.topology, (-matrix.astype(int)).ravel().tolist(), diagram))
     return [diagram for *_, diagram in sorted(found, key=operator.itemgetter(0, 1, 2))]
 
 
@@ -234,14 +233,14 @@ class _Builder:
         merged = ["x" + show(Leg(leg.field)) if node < n_ext else s for s, (node, leg, _) in enumerate(slots)]
         rows = list(dict.fromkeys(merged))
         self.outer = [k for k, row in enumerate(rows) if isinstance(row, str)]
-        self.merge = np.array([[key == row for key in merged] for row in rows], dtype=np.int64).reshape(
-            len(rows), len(slots)
-        )
+        self.merge = np.zeros((len(rows), len(slots)), dtype=np.int64)
+        self.merge[[rows.index(key) for key in merged], range(len(slots))] = 1
         self.merged_ends = [row if isinstance(row, str) else self.ends[row] for row in rows]
         self.merged_fields = [self.fields[merged.index(row)] for row in rows]
-        images = [[k if isinstance(row, str) else rows.index(p[row]) for k, row in enumerate(rows)]
-                  for p in setup.symmetry.tolist()]  # fmt: skip
-        self.images = np.array(images, dtype=np.intp).reshape(len(images), len(rows))
+        nodes = np.array([-1 if isinstance(row, str) else slots[row][0] for row in rows])
+        place = np.array([rows.index(key) for key in merged], dtype=np.intp)
+        group = place[setup.symmetry[:, [merged.index(row) for row in rows]]]
+        self.canonical = Canonical(group, nodes[:, np.newaxis] == nodes)
         self.counts = (self.merge @ [count for _, _, count in slots]).tolist()
         self.cache = {}
 
@@ -304,18 +303,16 @@ class _Builder:
         for node, leg, _ in setup.slots:
             for letter in leg.indices:
                 groups.setdefault(root(name(node, letter)), set()).add(name(node, letter))
-        letters = Counter(letter for leg in setup.external for letter in leg.indices)
+        seen = Counter(letter for leg in setup.external for letter in leg.indices if not letter.isdigit())
         deltas, loops = [], 0
         for members in groups.values():
-            fixed = sum(isinstance(member, str) for member in members)
-            if fixed > 1:
+            fixed = [member for member in members if isinstance(member, str)]
+            if len(fixed) > 1:
                 return None
-            opened = "".join(
-                sorted(m[1] for m in members if not isinstance(m, str) and m[0] < 0 and letters[m[1]] == 1)
-            )
+            opened = [letter for scope, letter in members - set(fixed) if scope == -1 and seen[letter] == 1]
             loops += not (fixed or opened)
             if opened:
-                deltas.append(opened)
+                deltas.append("".join(sorted(fixed + opened)))
         return loops, tuple(sorted(deltas))
 
     def _topology(self, A):
@@ -323,14 +320,12 @@ class _Builder:
         merged = self.merge @ A @ self.merge.T
         merged[self.outer, self.outer] //= 2  # a pair of external points was counted from both ends
         merged = merged.astype(np.uint8)
-        key = merged.tobytes()
-        if key not in self.cache:
-            images = [image.tobytes() for image in merged[self.images[:, :, np.newaxis], self.images[:, np.newaxis, :]]]
-            best = max(images)
-            together = len(images) // images.count(best) * pairings_of(self.counts, merged)
-            canonical = np.frombuffer(best, dtype=np.uint8).reshape(merged.shape)
-            self.cache[key] = self._text(canonical, self.merged_ends, self.merged_fields), together
-        return self.cache[key]
+        raw = merged.tobytes()
+        if raw not in self.cache:
+            key, images = self.canonical(merged)
+            text = self._text(np.frombuffer(key, np.uint8).reshape(merged.shape), self.merged_ends, self.merged_fields)
+            self.cache[raw] = text, images * pairings_of(self.counts, merged)
+        return self.cache[raw]
 
     def _text(self, A, ends, names):
         """Product of lines, "x0-y0 y0-y1^3": directed ones as "later<-earlier", deltas as "a=b"."""

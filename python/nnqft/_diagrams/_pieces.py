@@ -7,9 +7,10 @@ from math import prod
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
-from ._contract import contract
+from ._contract import affordable, contract
 
-_PANEL = 2**21  # doubles in one panel of products, 16 MiB
+_MODERATE = 30  # exponents of propagators that need no scaling
+_PANEL = 2**20  # doubles in one panel of products, 8 MiB
 
 
 def checked(array, shape, name):
@@ -23,6 +24,13 @@ def checked(array, shape, name):
     if not np.isfinite(array).all():
         raise ArgumentError(f"{name} has {np.count_nonzero(~np.isfinite(array))} entries that are not finite")
     return array
+
+
+def scaled(values, exponent):
+    """values * 2 ** exponent, rounded once."""
+    if np.iscomplexobj(values):
+        return np.ldexp(values.real, exponent) + 1j * np.ldexp(values.imag, exponent)
+    return np.ldexp(values, exponent)
 
 
 class Propagators:
@@ -39,6 +47,23 @@ class Propagators:
             self.tables[name] = self._read(name, given)
         if self.m is None:
             raise ArgumentError("K_xx or K_xy must say how many external points there are")
+        if self.m == 0:
+            raise ShapeError("there are no external points: K_xx has shape (0, 0)")
+        self.exponent = self._rescale()
+
+    def _rescale(self):
+        """Divide extreme propagators by 2 ** exponent, so that their products neither overflow nor vanish."""
+        arrays = [a for table in self.tables.values() for a in (table.values() if isinstance(table, dict) else [table])]
+        largest = max((np.abs(a).max(initial=0.0) for a in arrays if a is not None), default=0.0)
+        exponent = int(np.clip(np.frexp(largest)[1], -1000, 1000)) if largest else 0
+        if abs(exponent) <= _MODERATE:
+            return 0
+        factor = 2.0**-exponent
+        for name, table in self.tables.items():
+            if table is not None:
+                several = isinstance(table, dict)
+                self.tables[name] = {k: a * factor for k, a in table.items()} if several else table * factor
+        return exponent
 
     def _read(self, name, given):
         if given is None:
@@ -93,6 +118,7 @@ class Propagators:
         return array if array.ndim == 1 else np.diagonal(array)
 
     def between_nodes(self, a, b):
+        """<a(y) b(y')>, shape (P, P)."""
         array = self.get("K_yy", a, b)
         if array.ndim != 2:
             raise ArgumentError("K_yy holds the diagonal alone, but a line joins different vertices: pass it as (P, P)")
@@ -101,18 +127,22 @@ class Propagators:
 
 def check_symmetric(K, name):
     """|K_ij - K_ji| may reach 1e-12 of the smaller of the two rows' largest entries."""
-    scale = np.abs(K).max(axis=1, initial=0.0)
-    gap = np.abs(K - K.T)
-    if np.any(gap > 1e-12 * np.minimum.outer(scale, scale)):
-        i, j = np.unravel_index(np.argmax(gap), K.shape)
-        raise ArgumentError(f"{name} is not symmetric: [{i}, {j}] = {K[i, j]} but [{j}, {i}] = {K[j, i]}")
+    step = max(1, _PANEL // max(1, len(K)))
+    panels = [slice(k, k + step) for k in range(0, len(K), step)]
+    scale = np.concatenate([np.abs(K[rows]).max(axis=1) for rows in panels]) if panels else np.zeros(0)
+    for rows in panels:
+        gap = np.abs(K[rows] - K[:, rows].T)
+        if np.any(gap > 1e-12 * np.minimum.outer(scale[rows], scale)):
+            i, j = np.unravel_index(np.argmax(gap), gap.shape)
+            i += rows.start
+            raise ArgumentError(f"{name} is not symmetric: [{i}, {j}] = {K[i, j]} but [{j}, {i}] = {K[j, i]}")
 
 
 class Pieces:
     """Pieces of diagrams: `add` them all, then ask for each `value` over the rows of multi-indices.
 
-    A piece is ((group, ..), key, ..): the external legs at each of its nodes, and everything its table depends on.
-    Tables run over the distinct sub-tuples of points that occur at a node, whatever the external legs' numbers.
+    A piece is (key, groups): everything its table depends on, and the external legs at each of its nodes. Tables run
+    over the distinct sub-tuples of points that occur at a node, so that pieces with other external legs share them.
     """
 
     def __init__(self, propagators, couplings, rows, max_work):
@@ -136,7 +166,7 @@ class Pieces:
                 raise ArgumentError(
                     f"only delta lines join fields of several points: {leg_a} and {leg_b} are not joined so"
                 )
-            ends = [(name, leg) for name, leg in ((a, leg_a), (b, leg_b))]
+            ends = [(a, leg_a), (b, leg_b)]
             if a[0] == "x" or b[0] == "x":
                 (x, leg_x), (y, leg_y) = ends if a[0] == "x" else ends[::-1]
                 groups.setdefault(node[y, leg_y.points[0]], []).append((leg_x.field, leg_y.field, int(x[1:])))
@@ -186,7 +216,7 @@ class Pieces:
             tuples = np.concatenate([self.rows[:, legs] for legs in choices])
             for block in blocks:
                 tuples[:, block] = np.sort(tuples[:, block], axis=1)
-            pool, inverse = np.unique(tuples, axis=0, return_inverse=True)
+            pool, inverse = distinct(tuples, self.propagators.m)
             inverse = inverse.reshape(len(choices), len(self.rows))
             self.pools[fields] = pool, dict(zip(choices, inverse, strict=True))
         return self.pools[fields]
@@ -215,18 +245,42 @@ class Pieces:
     def _factor(self, fields):
         """prod K(x_i, y) for every sub-tuple of the pool, shape (pool, P)."""
         if fields not in self.factors:
-            self.factors[fields] = self._products(fields, self._pool(fields)[0])
+            pool = self._pool(fields)[0]
+            affordable(0, len(pool) * self.propagators.n_nodes, self.max_work)
+            self.factors[fields] = self._products(fields, pool)
         return self.factors[fields]
 
-    def _products(self, fields, tuples):
-        return prod(self.propagators.get("K_xy", a, b)[tuples[:, k]] for k, (a, b) in enumerate(fields))
+    def _products(self, fields, tuples, nodes=slice(None)):
+        ones = np.ones((len(tuples), len(self.propagators.weights[nodes])))
+        return prod(
+            (self.propagators.get("K_xy", a, b)[tuples[:, k], nodes] for k, (a, b) in enumerate(fields)), start=ones
+        )
 
     def _vertex_tensor(self, fields, weights):
-        """sum_y w_y prod K(x_i, y) for every sub-tuple of the pool: a moment tensor over nodes."""
-        pool = self._pool(fields)[0]
-        step = max(1, _PANEL // max(1, len(weights)))
-        panels = [self._products(fields, pool[k : k + step]) @ weights for k in range(0, len(pool), step)]
-        return np.concatenate(panels) if panels else np.zeros(0)
+        """sum_y w_y prod K(x_i, y) for every sub-tuple of the pool: a moment tensor over nodes.
+
+        Each sub-tuple is cut into halves, and the sum is one matrix product of the products over distinct halves.
+        """
+        pool, half = self._pool(fields)[0], len(fields) // 2
+        (left, i), (right, j) = (distinct(part, self.propagators.m) for part in (pool[:, :half], pool[:, half:]))
+        affordable(len(left) * len(right) * len(weights), len(left) * len(right), self.max_work)
+        table, step = 0.0, max(1, _PANEL // (len(left) + len(right) + 1))
+        for first in range(0, max(1, len(weights)), step):
+            panel = slice(first, first + step)
+            weighted = self._products(fields[:half], left, panel) * weights[panel]
+            table = table + weighted @ self._products(fields[half:], right, panel).T
+        return table[i, j]
+
+
+def distinct(tuples, m):
+    """Distinct rows of integers in [0, m), and the place of every row among them."""
+    width = tuples.shape[1]
+    if m**width >= 2**63:
+        pool, inverse = np.unique(tuples, axis=0, return_inverse=True)
+        return pool, inverse.ravel()
+    digits = m ** np.arange(width - 1, -1, -1, dtype=np.int64)
+    _, first, inverse = np.unique(tuples @ digits, return_index=True, return_inverse=True)
+    return tuples[first], inverse
 
 
 def merged_points(vertices, edges):

@@ -164,8 +164,8 @@ def theory(n_ext, vertices, propagators):
     if isinstance(n_ext, Sequence) and not isinstance(n_ext, str):
         external = tuple(parse_leg(text) for text in n_ext)
     elif hasattr(n_ext, "__index__") and not isinstance(n_ext, bool):
-        if int(n_ext) < 0:
-            raise ArgumentError(f"n_ext must not be negative, got {n_ext}")
+        if not 0 <= int(n_ext) <= _MAX_LEGS:
+            raise ArgumentError(f"n_ext must lie between 0 and {_MAX_LEGS}, got {n_ext}")
         names = {leg for legs in parsed for leg in legs} or {Leg(SCALAR)}
         if len(names) > 1 or next(iter(names))[1:] != ((), ("",)):
             raise ArgumentError(f'with several fields name the external legs, as in n_ext=["{min(names).field}"]')

@@ -1,0 +1,254 @@
+#include "wick/moment_accumulator.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "core/error.hpp"
+#include "core/parallel.hpp"
+
+namespace nnqft {
+namespace {
+
+// The orders of the sums, after checks that come before any memory.
+std::vector<int> with_order_zero(std::int64_t m, const std::vector<int>& orders) {
+    if (orders.empty() || std::count(orders.begin(), orders.end(), 0) > 0)
+        throw ArgumentError("an accumulator of moments needs at least one order, each from 1 to " + std::to_string(kMaxMomentOrder));
+    std::vector<int> all{0};
+    all.insert(all.end(), orders.begin(), orders.end());
+    check_moment_memory(m, all, 1, MomentAccumulator::expected_bytes(1.0));
+    return all;
+}
+
+}  // namespace
+
+class MomentAccumulator::InUse {
+public:
+    explicit InUse(const MomentAccumulator& a) : flag_(a.in_use_) {
+        if (flag_.exchange(true, std::memory_order_acquire))
+            throw StateError("this accumulator is at work for another call: give each thread its own, and merge them");
+    }
+    ~InUse() { flag_.store(false, std::memory_order_release); }
+    InUse(const InUse&) = delete;
+    InUse& operator=(const InUse&) = delete;
+
+private:
+    std::atomic<bool>& flag_;
+};
+
+bool MomentAccumulator::Replica::add(const double* values) {
+    const std::size_t n = sums.size();
+    if (only.empty() && sums.planes() == 0) {
+        if (!std::all_of(values, values + n, [](double x) { return std::isfinite(x); })) return false;
+        only.assign(values, values + n);
+        for (double& x : only) x += 0.0;  // -0 becomes the +0 of an exact sum
+        return true;
+    }
+    if (!only.empty()) {
+        sums.add(only.data());
+        only = {};
+    }
+    return sums.add(values);
+}
+
+void MomentAccumulator::Replica::merge(const Replica& other) {
+    samples += other.samples;
+    if (!other.only.empty()) {
+        add(other.only.data());
+    } else if (other.sums.planes() > 0) {
+        if (!only.empty()) sums.add(only.data());
+        only = {};
+        sums.merge(other.sums);
+    }
+}
+
+ExactSums MomentAccumulator::Replica::exact() const {
+    ExactSums all = sums;
+    if (!only.empty()) all.add(only.data());
+    return all;
+}
+
+MomentAccumulator::MomentAccumulator(std::int64_t m, const std::vector<int>& orders, std::int64_t block, std::uint64_t start)
+    : blocks_(m, with_order_zero(m, orders)), orders_(orders), block_(block), next_block_(0) {
+    if (block < 1 || block > kMaxBlock)
+        throw ArgumentError("a block of " + std::to_string(block) + " samples: expected 1 to " + std::to_string(kMaxBlock));
+    if (start > kMaxSamples || start % static_cast<std::uint64_t>(block) != 0)
+        throw ArgumentError("start is " + std::to_string(start) + "; expected a multiple of the block, " + std::to_string(block) + ", below 2^48");
+    next_block_ = start / static_cast<std::uint64_t>(block);
+    replicas_.assign(kGroups, Replica(static_cast<std::size_t>(n_sums())));
+}
+
+MomentSamples MomentAccumulator::waiting() const {
+    const auto width = static_cast<std::ptrdiff_t>(m() + 1), step = width * static_cast<std::ptrdiff_t>(sizeof(double));
+    MomentSamples s;
+    s.count = static_cast<std::int64_t>(waiting_.size()) / width;
+    s.rows = {reinterpret_cast<const unsigned char*>(waiting_.data()), step, sizeof(double), false};
+    s.weights = {reinterpret_cast<const unsigned char*>(waiting_.data() + m()), step, 0, false};
+    return s;
+}
+
+void MomentAccumulator::append(const MomentSamples& samples) {
+    const auto width = static_cast<std::size_t>(m() + 1);
+    waiting_.reserve(waiting_.size() + static_cast<std::size_t>(samples.count) * width);
+    for (std::int64_t r = 0; r < samples.count; ++r) {
+        for (std::int64_t i = 0; i < m(); ++i) waiting_.push_back(value_of(samples.rows, r, i));
+        waiting_.push_back(samples.weights.data == nullptr ? 1.0 : value_of(samples.weights, r, 0));
+    }
+}
+
+void MomentAccumulator::add_block(Replica& replica, std::uint64_t b, std::int64_t samples, const double* sums, std::int64_t bad_sample, Bad& bad) const {
+    replica.samples += static_cast<std::uint64_t>(samples);
+    if (bad_sample < 0 && replica.add(sums)) return;
+    ++bad.blocks;
+    bad.first = std::min(bad.first, b * static_cast<std::uint64_t>(block_) + static_cast<std::uint64_t>(std::max<std::int64_t>(bad_sample, 0)));
+}
+
+void MomentAccumulator::close(Replica& replica, Bad& bad) const {
+    const MomentSamples samples = waiting();
+    if (samples.count == 0) return;
+    std::vector<double> sums(static_cast<std::size_t>(n_sums()));
+    std::int64_t bad_sample = -1;
+    if (!blocks_.run(samples, block_, 1, sums.data(), &bad_sample, {})) throw StateError("the process is ending: the moments were not computed");
+    add_block(replica, next_block_, samples.count, sums.data(), bad_sample, bad);
+}
+
+void MomentAccumulator::push(const MomentSamples& samples, unsigned threads, const MomentPoll& poll) {
+    const InUse lock(*this);
+    const std::uint64_t room = kMaxSamples - next_block_ * static_cast<std::uint64_t>(block_) - waiting_.size() / static_cast<std::uint64_t>(m() + 1);
+    if (static_cast<std::uint64_t>(samples.count) > room) throw ArgumentError("an accumulator holds at most 2^48 samples");
+    std::int64_t at = 0;
+    if (!waiting_.empty()) {
+        at = std::min(samples.count, block_ - waiting().count);
+        append(samples.slice(0, at));
+        if (waiting().count == block_) {
+            close(replicas_[next_block_ % kGroups], bad_);
+            ++next_block_;
+            waiting_.clear();
+        }
+    }
+    const std::int64_t whole = (samples.count - at) / block_ * block_;
+    push_blocks(samples.slice(at, whole), threads, [&](std::uint64_t done) { return !poll || poll(static_cast<std::uint64_t>(at) + done); });
+    append(samples.slice(at + whole, samples.count - at - whole));
+}
+
+void MomentAccumulator::push_blocks(const MomentSamples& samples, unsigned threads, const MomentPoll& poll) {
+    const auto width = static_cast<std::size_t>(n_sums());
+    const std::int64_t batch = std::min(blocks_.batch(), samples.count / block_);
+    std::vector<double> sums(width * static_cast<std::size_t>(batch));
+    std::vector<std::int64_t> bad_sample(static_cast<std::size_t>(batch));
+    for (std::int64_t at = 0; at < samples.count; at += batch * block_) {
+        const MomentSamples part = samples.slice(at, std::min(batch * block_, samples.count - at));
+        const auto poll_part = [&](std::uint64_t done) { return !poll || poll(static_cast<std::uint64_t>(at) + done); };
+        if (at > 0) poll_part(0);  // batches may be shorter than the time between two polls
+        if (!blocks_.run(part, block_, threads, sums.data(), bad_sample.data(), poll_part))
+            throw StateError("the process is ending: not all samples were added");
+
+        // Each replica takes its blocks in turn, while its limbs are in cache. Nothing interrupts this: it takes milliseconds.
+        const auto n_blocks = static_cast<std::uint64_t>(part.count / block_);
+        std::vector<Bad> bad(kGroups);
+        const auto add = [&](std::uint64_t g, unsigned, const StopFlag&) {
+            for (std::uint64_t b = (g + kGroups - next_block_ % kGroups) % kGroups; b < n_blocks; b += kGroups)
+                add_block(replicas_[g], next_block_ + b, block_, sums.data() + b * width, bad_sample[b], bad[g]);
+        };
+        if (threads > 1 && n_blocks * width > 200'000) {
+            if (!run_blocks(0, kGroups, threads, add, {})) throw StateError("the process is ending: not all samples were added");
+        } else {
+            const StopFlag never;
+            for (std::uint64_t g = 0; g < kGroups; ++g) add(g, 0, never);
+        }
+        for (const Bad& b : bad) bad_ = {bad_.blocks + b.blocks, std::min(bad_.first, b.first)};
+        next_block_ += n_blocks;
+    }
+}
+
+void MomentAccumulator::merge(const MomentAccumulator& other) {
+    if (other.m() != m() || other.orders_ != orders_ || other.block_ != block_)
+        throw StateError("cannot merge: " + std::to_string(m()) + " fields, " + std::to_string(n_sums()) + " sums and blocks of " + std::to_string(block_) +
+                         " samples here, " + std::to_string(other.m()) + ", " + std::to_string(other.n_sums()) + " and " + std::to_string(other.block_) +
+                         " there");
+    if (&other == this) throw StateError("cannot merge an accumulator with itself: its samples are counted already");
+    const InUse mine(*this), theirs(other);
+    Replica rest(static_cast<std::size_t>(n_sums()));
+    Bad bad = other.bad_;
+    other.close(rest, bad);
+    for (std::size_t g = 0; g < kGroups; ++g) replicas_[g].merge(other.replicas_[g]);
+    replicas_[other.next_block_ % kGroups].merge(rest);
+    bad_ = {bad_.blocks + bad.blocks, std::min(bad_.first, bad.first)};
+}
+
+std::uint64_t MomentAccumulator::n_samples() const {
+    const InUse lock(*this);
+    std::uint64_t n = static_cast<std::uint64_t>(waiting().count);
+    for (const Replica& r : replicas_) n += r.samples;
+    return n;
+}
+
+std::uint64_t MomentAccumulator::bytes() const {
+    const InUse lock(*this);
+    std::uint64_t n = sizeof *this + waiting_.capacity() * sizeof(double);
+    for (const Replica& r : replicas_) n += r.sums.bytes() + r.only.capacity() * sizeof(double);
+    return n;
+}
+
+MomentAccumulator::Bad MomentAccumulator::replica_sums(double* sums, std::uint64_t* samples) const {
+    const InUse lock(*this);
+    Bad bad = bad_;
+    const std::size_t open = next_block_ % kGroups;
+    for (std::size_t g = 0; g < kGroups; ++g) {
+        const auto write = [&, to = sums + g * static_cast<std::size_t>(n_sums())](const Replica& r) {
+            samples[g] = r.samples;
+            if (r.only.empty()) r.sums.round(to);
+            else std::copy(r.only.begin(), r.only.end(), to);
+        };
+        if (g != open || waiting_.empty()) {
+            write(replicas_[g]);
+            continue;
+        }
+        Replica closed = replicas_[g];
+        close(closed, bad);
+        write(closed);
+    }
+    return bad;
+}
+
+MomentAccumulator::State MomentAccumulator::state() const {
+    const InUse lock(*this);
+    State state{next_block_, {}, {}, waiting_, bad_};
+    for (const Replica& r : replicas_) {
+        state.sums.push_back(r.exact());
+        state.sums.back().canonicalise();
+        state.samples.push_back(r.samples);
+    }
+    return state;
+}
+
+void MomentAccumulator::restore(State state) {
+    const InUse lock(*this);
+    if (state.sums.size() != kGroups || state.samples.size() != kGroups)
+        throw StateError("stored moments must have " + std::to_string(kGroups) + " replicas");
+    std::uint64_t total = 0;
+    for (std::size_t g = 0; g < kGroups; ++g) {
+        if (state.sums[g].size() != static_cast<std::size_t>(n_sums())) throw StateError("stored moments are of another number of fields or orders");
+        if (state.samples[g] > kMaxSamples) throw StateError("a stored replica has more than 2^48 samples");
+        if (state.samples[g] == 0 && state.sums[g].planes() > 0) throw StateError("a stored replica without samples has sums");
+        total += state.samples[g];
+    }
+    if (state.waiting.size() % static_cast<std::size_t>(m() + 1) != 0 ||
+        state.waiting.size() / static_cast<std::size_t>(m() + 1) >= static_cast<std::size_t>(block_))
+        throw StateError("the stored unfinished block is not made of rows of " + std::to_string(m()) + " fields and a weight, fewer than " +
+                         std::to_string(block_));
+    if (state.next_block > kMaxSamples / static_cast<std::uint64_t>(block_) || state.bad.blocks > total)
+        throw StateError("the stored numbers of blocks are impossible");
+    next_block_ = state.next_block;
+    waiting_ = std::move(state.waiting);
+    bad_ = state.bad;
+    for (std::size_t g = 0; g < kGroups; ++g) {
+        replicas_[g] = Replica(static_cast<std::size_t>(n_sums()));
+        replicas_[g].sums = std::move(state.sums[g]);
+        replicas_[g].samples = state.samples[g];
+    }
+}
+
+}  // namespace nnqft

@@ -1,0 +1,225 @@
+#include "wick/small.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "core/isa.hpp"
+
+namespace nnqft {
+namespace {
+
+// ---------------------------------------------------------------- numbers with exponents that never run out
+
+struct Wide {
+    double fraction = 0.0;  // 0, or in [1/2, 1) but for the sign
+    std::int64_t exponent = 0;
+
+    static Wide of(double x, std::int64_t exponent = 0) {
+        int shift = 0;
+        const double fraction = std::frexp(x, &shift);
+        return {fraction, fraction == 0.0 ? 0 : exponent + shift};
+    }
+    double value() const { return std::ldexp(fraction, static_cast<int>(std::clamp<std::int64_t>(exponent, -5000, 5000))); }
+};
+
+// a b + c, rounded once. Whichever summand is the smaller is not moved by more than 300 places: that far below, only its sign counts.
+Wide madd(Wide a, Wide b, Wide c) {
+    constexpr std::int64_t kFar = 300;
+    if (a.fraction == 0.0 || b.fraction == 0.0) return c;
+    const std::int64_t exponent = a.exponent + b.exponent;
+    if (c.fraction == 0.0) return Wide::of(a.fraction * b.fraction, exponent);
+    const std::int64_t gap = exponent - c.exponent;
+    if (gap >= 0) return Wide::of(std::fma(a.fraction, b.fraction, std::ldexp(c.fraction, -static_cast<int>(std::min(gap, kFar)))), exponent);
+    return Wide::of(std::fma(std::ldexp(a.fraction, -static_cast<int>(std::min(-gap, kFar))), b.fraction, c.fraction), c.exponent);
+}
+
+// The recursion of small_plan.hpp on one lane, term by term in its order.
+class WideRecursion {
+public:
+    WideRecursion(int n, bool mean, const double* lane) : n_(n), mean_(mean), lane_(lane), known_(std::size_t{1} << n), value_(known_.size()) {}
+
+    double hafnian() { return of((1u << n_) - 1).value(); }
+
+private:
+    Wide of(unsigned whole) {
+        if (whole == 0) return Wide::of(1.0);
+        if (known_[whole]) return value_[whole];
+        int low = 0;
+        while (!(whole >> low & 1)) ++low;
+        const unsigned rest = whole & (whole - 1);
+        Wide sum;
+        for (int j = low + 1; j < n_; ++j) {
+            if (rest >> j & 1) sum = madd(input(pair_place(n_, low, j)), of(rest ^ 1u << j), sum);
+        }
+        if (mean_) sum = madd(input(pair_count(n_) + low), of(rest), sum);
+        known_[whole] = true;
+        return value_[whole] = sum;
+    }
+    Wide input(int slot) const { return Wide::of(lane_[slot * kLanes]); }
+
+    int n_;
+    bool mean_;
+    const double* lane_;
+    std::vector<bool> known_;
+    std::vector<Wide> value_;
+};
+
+// ---------------------------------------------------------------- scaling
+
+constexpr double kTiny = 0x1p-900;  // a scaled hafnian above this has lost no bit to underflow that counts: its terms are at most 1
+
+// The smallest s with |K| <= 4^s and |mu| <= 2^s.
+int scale_exponent(double K_most, double mu_most) {
+    const auto above = [](double x) { return x > 0.0 ? std::ilogb(x) + 1 : -2000; };
+    const int K = above(K_most);
+    return std::max((K + (K > 0)) / 2, above(mu_most));
+}
+
+// The lanes of a panel that leave the window of the plain recursion, and the s of each.
+struct Outside {
+    bool any = false, lane[kLanes];
+    int exponent[kLanes];
+
+    Outside(const SmallKernels& kernels, int n, bool mean, const double* panel) {
+        const SmallWindow window(n, mean);
+        SmallRange K, mu;
+        kernels.range(panel, pair_count(n), &K);
+        kernels.range(panel + pair_count(n) * kLanes, mean ? n : 0, &mu);
+        for (int i = 0; i < kLanes; ++i) {
+            const bool finite = std::isfinite(K.most[i]) && std::isfinite(mu.most[i]);
+            lane[i] = finite && !window.holds(K.least[i], K.most[i], mu.least[i], mu.most[i]);
+            exponent[i] = lane[i] ? scale_exponent(K.most[i], mu.most[i]) : 0;
+            any |= lane[i];
+        }
+    }
+
+    // K 4^-s and mu 2^-s, in steps of 2^-s: a double always holds that.
+    SmallPanel scaled(int n, bool mean, const double* panel) const {
+        SmallPanel out;
+        double step[kLanes];
+        for (int i = 0; i < kLanes; ++i) step[i] = std::ldexp(1.0, -exponent[i]);
+        for (int slot = 0; slot < pair_count(n) + (mean ? n : 0); ++slot) {
+            for (int i = 0; i < kLanes; ++i) {
+                const int at = slot * kLanes + i;
+                out.at[at] = panel[at] * step[i] * (slot < pair_count(n) ? step[i] : 1.0);
+            }
+        }
+        return out;
+    }
+};
+
+SmallPanel same_in_all_lanes(int n, const double* K, std::int64_t stride, const double* mu) {
+    SmallPanel panel;
+    double* to = panel.at;
+    for (int i = 0; i < n; ++i) {
+        for (int j = i + 1; j < n; ++j, to += kLanes) std::fill_n(to, kLanes, K[i * stride + j]);
+    }
+    for (int i = 0; mu && i < n; ++i, to += kLanes) std::fill_n(to, kLanes, mu[i]);
+    return panel;
+}
+
+}  // namespace
+
+const SmallKernels& small_kernels() {
+    static const SmallKernels& kernels = []() -> const SmallKernels& {
+        switch (resolve_isa("")) {
+#if defined(NNQFT_X86)
+            case Isa::avx512: return avx512::small_kernels();
+            case Isa::avx2: return avx2::small_kernels();
+#endif
+            default: return scalar::small_kernels();
+        }
+    }();
+    return kernels;
+}
+
+// A product of n/2 entries of K, or of pairs of entries of mu, lies within 2^+-900, and there are fewer than 2^18 of them: sums stay
+// below 2^918, and a difference may cancel to 2^-120 of its terms before it loses a bit.
+SmallWindow::SmallWindow(int n, bool mean) {
+    mu_most = std::ldexp(1.0, 900 / n);
+    mu_least = 1.0 / mu_most;
+    K_most = mu_most * mu_most;
+    K_least = mu_least * mu_least;
+    if (!mean) mu_most = mu_least = 1.0;
+}
+
+bool SmallWindow::holds(double K_least_, double K_most_, double mu_least_, double mu_most_) const {
+    return K_least_ >= K_least && K_most_ <= K_most && mu_least_ >= mu_least && mu_most_ <= mu_most;
+}
+
+void panel_hafnians(const SmallKernels& kernels, int n, bool mean, const double* panel, double* out) {
+    const Outside outside(kernels, n, mean, panel);
+    if (!outside.any) return kernels.value[n][mean](panel, out);
+    alignas(64) double value[kLanes];
+    kernels.value[n][mean](outside.scaled(n, mean, panel).at, value);
+    for (int i = 0; i < kLanes; ++i) {
+        const bool lost = outside.lane[i] && !(std::fabs(value[i]) >= kTiny);
+        out[i] = lost ? WideRecursion(n, mean, panel + i).hafnian() : std::ldexp(value[i], n * outside.exponent[i]);
+    }
+}
+
+void panel_derivatives(const SmallKernels& kernels, int n, bool mean, const double* panel, double* out) {
+    const Outside outside(kernels, n, mean, panel);
+    if (!outside.any) return kernels.derivative[n][mean](panel, out);
+    kernels.derivative[n][mean](outside.scaled(n, mean, panel).at, out);
+    for (int slot = 0; slot < pair_count(n) + (mean ? n : 0); ++slot) {
+        const int points = slot < pair_count(n) ? n - 2 : n - 1;  // that the derivative is a hafnian of
+        for (int i = 0; i < kLanes; ++i, ++out) *out = std::ldexp(*out, points * outside.exponent[i]);
+    }
+}
+
+double small_hafnian(int n, const double* K, std::int64_t stride, const double* mu) {
+    if (n == 0) return 1.0;
+    if (n % 2 && !mu) return 0.0;
+    alignas(64) double out[kLanes];
+    panel_hafnians(small_kernels(), n, mu != nullptr, same_in_all_lanes(n, K, stride, mu).at, out);
+    return out[0];
+}
+
+void small_hafnian_derivative(int n, const double* K, std::int64_t stride, const double* mu, double* K_bar, double* mu_bar) {
+    std::fill_n(K_bar, n * n, 0.0);
+    if (mu) std::fill_n(mu_bar, n, 0.0);
+    if (n == 0 || (n % 2 && !mu)) return;
+    SmallPanel out;
+    panel_derivatives(small_kernels(), n, mu != nullptr, same_in_all_lanes(n, K, stride, mu).at, out.at);
+    const double* from = out.at;
+    for (int i = 0; i < n; ++i) {
+        for (int j = i + 1; j < n; ++j, from += kLanes) K_bar[i * n + j] = K_bar[j * n + i] = 0.5 * *from;
+    }
+    for (int i = 0; mu && i < n; ++i, from += kLanes) mu_bar[i] = *from;
+}
+
+std::complex<double> small_hafnian_complex(int n, const std::complex<double>* K, std::int64_t stride, const std::complex<double>* mu) {
+    if (n == 0) return 1.0;
+    if (n % 2 && !mu) return 0.0;
+    double inputs[2 * kPanelSlots], *to = inputs;
+    SmallRange range;  // of K in lane 0, of mu in lane 1, by parts
+    std::fill_n(range.least, 2, 1.0);
+    std::fill_n(range.most, 2, 0.0);
+    const auto put = [&](std::complex<double> z, int which) {
+        for (const double part : {z.real(), z.imag()}) {
+            *to++ = part;
+            if (part != 0.0) range.least[which] = std::min(range.least[which], std::fabs(part));
+            range.most[which] = std::max(range.most[which], std::fabs(part));
+        }
+    };
+    for (int i = 0; i < n; ++i) {
+        for (int j = i + 1; j < n; ++j) put(K[i * stride + j], 0);
+    }
+    for (int i = 0; mu && i < n; ++i) put(mu[i], 1);
+
+    int exponent = 0;
+    if (std::isfinite(range.most[0]) && std::isfinite(range.most[1]) &&
+        !SmallWindow(n, mu).holds(range.least[0], range.most[0], range.least[1], range.most[1])) {
+        exponent = scale_exponent(range.most[0], range.most[1]);
+        const double step = std::ldexp(1.0, -exponent);
+        for (double* x = inputs; x != to; ++x) *x = *x * step * (x - inputs < 2 * pair_count(n) ? step : 1.0);
+    }
+    double out[2];
+    small_kernels().complex_value[n][mu != nullptr](inputs, out);
+    return {std::ldexp(out[0], n * exponent), std::ldexp(out[1], n * exponent)};
+}
+
+}  // namespace nnqft
