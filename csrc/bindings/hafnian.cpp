@@ -96,6 +96,36 @@ py::object number(const HafnianProblem& problem, std::complex<double> value) {
     return problem.complex ? py::object(py::cast(value)) : py::object(py::float_(value.real()));
 }
 
+// Signals and progress, from the thread that called.
+HafnianPoll python_poll(const py::object& progress) {
+    return [callback = progress.is_none() ? nullptr : progress.ptr()](double share) {
+        with_gil([=] {
+            if (PyErr_CheckSignals() != 0) return false;
+            if (callback == nullptr) return true;
+            PyObject* result = PyObject_CallFunction(callback, "d", share);
+            Py_XDECREF(result);
+            return result != nullptr;
+        });
+        return true;
+    };
+}
+
+template <class T>
+py::tuple derivative(const Arguments& in, unsigned threads, const HafnianPoll& poll) {
+    const auto m = static_cast<py::ssize_t>(in.problem.points);
+    py::array_t<T> K_bar({m, m}), mu_bar(in.problem.mu ? m : 0);
+    auto* K_to = reinterpret_cast<double*>(K_bar.mutable_data());
+    auto* mu_to = in.problem.mu ? reinterpret_cast<double*>(mu_bar.mutable_data()) : nullptr;
+    bool finished;
+    {
+        const ReleaseGil release;
+        const FpEnvironment guard;
+        finished = hafnian_derivative(in.problem, isa(), threads, poll, K_to, mu_to);
+    }
+    if (!finished) throw StateError("the process is ending: the derivatives were not computed");
+    return py::make_tuple(K_bar, in.problem.mu ? py::object(mu_bar) : py::object(py::none()));
+}
+
 Arguments checked(const py::object& K, const py::object& mu, const py::object& repeats) {
     Arguments in;
     if (!read(K, mu, repeats, in)) throw ShapeError("hafnian() takes C-contiguous K (m, m), mu (m) of one dtype, float64 or complex128, and int64 repeats (m)");
@@ -130,17 +160,7 @@ void bind_hafnian(py::module_& m) {
         "hafnian",
         [](const py::object& K, const py::object& mu, const py::object& repeats, unsigned threads, const py::object& progress) -> py::object {
             const Arguments in = checked(K, mu, repeats);
-            PyObject* callback = progress.is_none() ? nullptr : progress.ptr();
-            const HafnianPoll poll = [callback](double share) {
-                with_gil([=] {
-                    if (PyErr_CheckSignals() != 0) return false;
-                    if (callback == nullptr) return true;
-                    PyObject* result = PyObject_CallFunction(callback, "d", share);
-                    Py_XDECREF(result);
-                    return result != nullptr;
-                });
-                return true;
-            };
+            const HafnianPoll poll = python_poll(progress);
             HafnianResult result;
             {
                 const ReleaseGil release;
@@ -151,4 +171,12 @@ void bind_hafnian(py::module_& m) {
             return number(in.problem, result.value);
         },
         arg("K"), arg("mu"), arg("repeats"), arg("threads"), arg("progress") = py::none(), "haf(K, mu; repeats).");
+    m.def(
+        "hafnian_derivative",
+        [](const py::object& K, const py::object& mu, const py::object& repeats, unsigned threads, const py::object& progress) {
+            const Arguments in = checked(K, mu, repeats);
+            const HafnianPoll poll = python_poll(progress);
+            return in.problem.complex ? derivative<std::complex<double>>(in, threads, poll) : derivative<double>(in, threads, poll);
+        },
+        arg("K"), arg("mu"), arg("repeats"), arg("threads"), arg("progress") = py::none(), "(d haf / d K, d haf / d mu or None).");
 }

@@ -17,6 +17,7 @@
 namespace nnqft {
 namespace {
 
+using detail::PaddedRows;
 using detail::Prefix;
 using detail::Prefixes;
 using detail::Run;
@@ -39,29 +40,6 @@ Kernels kernels() {
         default: return {scalar::fill_multisets, scalar::fill_triples};
     }
 }
-
-// Rows with zeros in front, so that every row ends where a register ends.
-class PaddedRows {
-public:
-    PaddedRows(Long rows, Long m)
-        : m_(m), stride_((m + kMultisetLanes - 1) / kMultisetLanes * kMultisetLanes),
-          values_(static_cast<std::size_t>(rows * stride_ + kMultisetLanes), 0.0) {
-        void* start = values_.data();  // on a cache line, and so no register is loaded from two
-        std::size_t space = values_.size() * sizeof(double);
-        first_ = static_cast<double*>(std::align(kMultisetLanes * sizeof(double), sizeof(double), start, space));
-    }
-    PaddedRows(const PaddedRows&) = delete;
-    PaddedRows& operator=(const PaddedRows&) = delete;
-
-    double* row(Long i) noexcept { return first_ + i * stride_; }
-    double* values(Long i) noexcept { return row(i) + stride_ - m_; }  // the m entries
-    Long stride() const noexcept { return stride_; }
-
-private:
-    Long m_, stride_;
-    std::vector<double> values_;
-    double* first_;
-};
 
 // A packed tensor under construction, with room in front for registers that spill over.
 class Tensor {

@@ -27,8 +27,8 @@ void all_multisets(std::int64_t m, int order, const double* K, const double* mu,
                    const std::function<void()>& poll);
 
 // Derivatives of sum_I G_bar(I) G(I): K_bar (m, m), symmetric, with half of the derivative by the one variable K_ij = K_ji in each
-// of its two places and all of it on the diagonal, and mu_bar (m) if mu is not null. One thread; bits depend on nothing else. A
-// G_(n-2) or G_(n-1) that overflows makes the derivatives it enters infinite or NaN.
+// of its two places and all of it on the diagonal, and mu_bar (m) if mu is not null. One thread; bits depend on nothing else.
+// Where G_(n-2) or G_(n-1) overflows, derivatives are infinite or NaN.
 std::int64_t all_multisets_vjp_bytes(std::int64_t m, int order, bool with_mean);  // besides G_bar and the results
 void all_multisets_vjp(std::int64_t m, int order, const double* K, const double* mu, const double* G_bar, double* K_bar, double* mu_bar,
                        const std::function<void()>& poll);

@@ -3,7 +3,6 @@
 //   by mu_i:  E[d_i p]           =       sum over I and its legs i              of G_bar(I) G_{n-1}(I without it).
 // n (n-1) / 2 multiply-adds per entry, less where legs are equal; no adjoint of a lower order is held.
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <vector>
 
@@ -17,6 +16,7 @@
 namespace nnqft {
 namespace {
 
+using detail::PaddedRows;
 using detail::Prefix;
 using detail::Prefixes;
 using detail::Run;
@@ -26,16 +26,16 @@ constexpr Long kPollEntries = Long{1} << 18;
 
 struct Kernels {
     void (*pull_back)(const Pullback&);
-    void (*add_dot)(const WeightedDot&);
+    void (*add_dots)(const WeightedDots&);
 };
 
 Kernels kernels() {
     switch (resolve_isa("")) {
 #if defined(NNQFT_X86)
-        case Isa::avx512: return {avx512::pull_back, avx512::add_dot};
-        case Isa::avx2: return {avx2::pull_back, avx2::add_dot};
+        case Isa::avx512: return {avx512::pull_back, avx512::add_dots};
+        case Isa::avx2: return {avx2::pull_back, avx2::add_dots};
 #endif
-        default: return {scalar::pull_back, scalar::add_dot};
+        default: return {scalar::pull_back, scalar::add_dots};
     }
 }
 
@@ -57,18 +57,18 @@ private:
 class Backward {
 public:
     Backward(Long m, int order, const double* K, const double* mu, const double* G_bar, const std::function<void()>& poll)
-        : m_(m), n_(order), mean_(mu ? m : -1), stride_((m + kMultisetLanes - 1) / kMultisetLanes * kMultisetLanes), counts_(m, order),
+        : m_(m), n_(order), mean_(mu ? m : -1), counts_(m, order),
           second_(m, order - 2, K, mu, poll), G_bar_(G_bar + counts_(m, order)), kernels_(kernels()), poll_(poll),
-          parts_(static_cast<std::size_t>((m + 1) * m * kParts), 0.0), rows_(static_cast<std::size_t>((m + 1) * stride_), 0.0) {
+          parts_(m + 1, m * kParts), rows_(m + 1, m) {
         if (mu) below_ = std::make_unique<Lower>(m, order - 1, K, mu, poll);
     }
 
     void run() {
         if (n_ == 3) {  // no leading legs; order 3 has a mean
-            moved_ = {source(mean_, below_->end(), 1)};
+            sources_ = {source(mean_, below_->end(), 1)};
             for (Long from = 0, x = 0; x < m_; ++x) {
                 if (x + 1 < m_ && counts_(x + 1, 3) - counts_(from, 3) < kPollEntries) continue;
-                pull(from, x, moved_, second_.end(), G_bar_);
+                pull(from, x, sources_, second_.end(), G_bar_);
                 from = x + 1;
             }
             return;
@@ -80,7 +80,7 @@ public:
     }
 
     // K_bar (m, m) and, with a mean, mu_bar (m).
-    void result(double* K_bar, double* mu_bar) const {
+    void result(double* K_bar, double* mu_bar) {
         for (Long x = 0; x < m_; ++x) {
             for (Long y = 0; y <= x; ++y) {
                 const Long i = m_ - 1 - x, j = m_ - 1 - y;
@@ -91,24 +91,28 @@ public:
     }
 
 private:
-    double total(Long q, Long x) const {
-        const double* const s = &parts_[static_cast<std::size_t>((q * m_ + x) * kParts)];
-        return (((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))) + rows_[static_cast<std::size_t>(q * stride_ + stride_ - 1 - x)];
+    double total(Long q, Long x) {
+        const double* const s = parts(q, x);
+        return (((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))) + rows_.values(q)[m_ - 1 - x];
     }
 
-    double* parts(Long q, Long x) { return &parts_[static_cast<std::size_t>((q * m_ + x) * kParts)]; }
+    double* parts(Long q, Long x) { return parts_.row(q) + x * kParts; }
 
     PullbackSource source(Long q, const double* lower, int weight) {
-        return {lower, static_cast<double>(weight), parts(q, 0), &rows_[static_cast<std::size_t>(q * stride_)]};
+        return {lower, static_cast<double>(weight), parts(q, 0), rows_.row(q)};
     }
 
-    void dot(const double* a, const double* b, Long count, Long weight, double* to) {
-        kernels_.add_dot({a, b, count, static_cast<double>(weight), to});
-        spend(count);
+    void want(const double* b, Long weight, double* to) { dots_.push_back({b, static_cast<double>(weight), to}); }
+
+    // The wanted sums over the `count` entries of G_bar before a.
+    void add_dots(const double* a, Long count) {
+        kernels_.add_dots({a, count, static_cast<int>(dots_.size()), dots_.data()});
+        spend(count * static_cast<Long>(dots_.size()));
     }
 
     void pull(Long first, Long last, const std::vector<PullbackSource>& sources, const double* tail, const double* G_bar) {
-        kernels_.pull_back({static_cast<int>(sources.size()), sources.data(), tail, G_bar, first, last, {parts_.data(), rows_.data(), m_, stride_}});
+        const PullbackSums sums{parts_.row(0), rows_.row(0), m_, rows_.stride()};
+        kernels_.pull_back({static_cast<int>(sources.size()), sources.data(), tail, G_bar, first, last, sums});
         spend(counts_(last + 1, 3) - counts_(first, 3));
     }
 
@@ -134,52 +138,52 @@ private:
     // All entries that begin with the legs t.
     void block(const Prefix& p, Long side) {
         const std::size_t none = p.t.size();
-        const double* const G_bar = G_bar_ - p.distance;
-        const Long size = counts_(side, 4);
+        const double* G_bar = G_bar_ - p.distance;
+        const double* const last = second_.end() - behind(p.t, n_ - 2, none, none);
         sources_.clear();
+        dots_.clear();
         for (std::size_t r = 0; r < p.t.size(); ++r) {
             const Run& a = p.t[r];
             sources_.push_back(source(a.x, second_.end() - behind(p.t, n_ - 2, r, none), a.count));
-            if (a.count > 1) dot(G_bar, second_.end() - behind(p.t, n_ - 2, r, r), size, Long{a.count} * (a.count - 1) / 2, parts(a.x, a.x));
+            if (a.count > 1) want(second_.end() - behind(p.t, n_ - 2, r, r), Long{a.count} * (a.count - 1) / 2, parts(a.x, a.x));
             for (std::size_t s = r + 1; s < p.t.size(); ++s) {
-                const Run& b = p.t[s];
-                dot(G_bar, second_.end() - behind(p.t, n_ - 2, r, s), size, Long{a.count} * b.count, parts(a.x, b.x));
+                want(second_.end() - behind(p.t, n_ - 2, r, s), Long{a.count} * p.t[s].count, parts(a.x, p.t[s].x));
             }
-            if (mean_ >= 0) dot(G_bar, below_->end() - behind(p.t, n_ - 1, r, none), size, a.count, parts(mean_, a.x));
+            if (mean_ >= 0) want(below_->end() - behind(p.t, n_ - 1, r, none), a.count, parts(mean_, a.x));
         }
-        const double* const tail = second_.end() - behind(p.t, n_ - 2, none, none);
-        const double* const without_z = mean_ >= 0 ? below_->end() - behind(p.t, n_ - 1, none, none) : nullptr;
+        add_dots(G_bar, counts_(side, 4));
+        if (mean_ >= 0) sources_.push_back(source(mean_, below_->end() - behind(p.t, n_ - 1, none, none), 1));
+
+        // With z: the pairs of z and another leg (or the mean), then those with one of the last three legs.
+        dots_.clear();
+        for (const PullbackSource& s : sources_) dots_.push_back({s.lower, s.weight, s.parts});
+        sources_.push_back(source(0, last, 1));
+        PullbackSource& own = sources_.back();
+        const double* tail = last;
         for (Long z = 0; z < side; ++z) {
-            const double* const here = G_bar - counts_(z, 4);
-            const Long triples = counts_(z + 1, 3), moved = counts_(z, 3);
-            std::vector<PullbackSource>& all = moved_;
-            all.clear();
-            for (std::size_t r = 0; r < sources_.size(); ++r) {
-                const PullbackSource& s = sources_[r];
-                dot(here, s.lower, triples, p.t[r].count, parts(p.t[r].x, z));  // the pair of a leg of t and z
-                all.push_back({s.lower - moved, s.weight, s.parts, s.row});
-            }
-            all.push_back(source(z, tail, 1));
-            if (mean_ >= 0) {
-                dot(here, without_z, triples, 1, parts(mean_, z));
-                all.push_back(source(mean_, without_z - moved, 1));
-            }
-            pull(0, z, all, tail - counts_(z, 2), here);
+            const Long pairs = counts_(z + 1, 2), triples = counts_(z + 1, 3);
+            add_dots(G_bar, triples);
+            pull(0, z, sources_, tail, G_bar);
+            for (DotTerm& term : dots_) term.parts += kParts;
+            for (PullbackSource& s : sources_) s.lower -= pairs;
+            own = source(z + 1 < side ? z + 1 : z, last, 1);
+            tail -= z + 1;
+            G_bar -= triples;
         }
     }
 
     const Long m_;
     const int n_;
     const Long mean_;  // its row in the sums
-    const Long stride_;
     const detail::Counts counts_;
     const Lower second_;
     std::unique_ptr<Lower> below_;
     const double* const G_bar_;
     const Kernels kernels_;
     const std::function<void()>& poll_;
-    std::vector<double> parts_, rows_;
-    std::vector<PullbackSource> sources_, moved_;
+    PaddedRows parts_, rows_;  // derivatives by pairs: see PullbackSums
+    std::vector<PullbackSource> sources_;
+    std::vector<DotTerm> dots_;
     Long spent_ = 0;
 };
 

@@ -37,26 +37,30 @@ struct Pullback {
     PullbackSums sums;
 };
 
-// parts += weight * (sum of a b over the `count` numbers before both ends).
-struct WeightedDot {
-    const double* a;
+// parts += weight * (sum of a b over the `count` numbers before both ends), for every term.
+struct DotTerm {
     const double* b;
-    std::int64_t count;
     double weight;
     double* parts;
+};
+struct WeightedDots {
+    const double* a;
+    std::int64_t count;
+    int n_terms;
+    const DotTerm* terms;
 };
 
 namespace scalar {
 void pull_back(const Pullback& block);
-void add_dot(const WeightedDot& dot);
+void add_dots(const WeightedDots& dots);
 }  // namespace scalar
 namespace avx2 {
 void pull_back(const Pullback& block);
-void add_dot(const WeightedDot& dot);
+void add_dots(const WeightedDots& dots);
 }  // namespace avx2
 namespace avx512 {
 void pull_back(const Pullback& block);
-void add_dot(const WeightedDot& dot);
+void add_dots(const WeightedDots& dots);
 }  // namespace avx512
 
 }  // namespace nnqft

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace nnqft {
@@ -36,6 +37,30 @@ private:
 
     std::int64_t width_;
     std::vector<std::int64_t> table_;
+};
+
+// Rows of m numbers with zeros in front, which begin and end where a cache line and the widest register do.
+class PaddedRows {
+public:
+    PaddedRows(std::int64_t rows, std::int64_t m)
+        : m_(m), stride_((m + kLine - 1) / kLine * kLine), values_(static_cast<std::size_t>(rows * stride_ + kLine), 0.0) {
+        void* start = values_.data();
+        std::size_t space = values_.size() * sizeof(double);
+        first_ = static_cast<double*>(std::align(kLine * sizeof(double), sizeof(double), start, space));
+    }
+    PaddedRows(const PaddedRows&) = delete;
+    PaddedRows& operator=(const PaddedRows&) = delete;
+
+    double* row(std::int64_t i) noexcept { return first_ + i * stride_; }
+    double* values(std::int64_t i) noexcept { return row(i) + stride_ - m_; }  // the m numbers
+    std::int64_t stride() const noexcept { return stride_; }
+
+private:
+    static constexpr std::int64_t kLine = 8;
+
+    std::int64_t m_, stride_;
+    std::vector<double> values_;
+    double* first_;
 };
 
 // `count` legs of the same value x, the first of them at `place`.

@@ -30,13 +30,13 @@ struct Request {
     std::vector<std::int32_t> repeats;
     std::int64_t total = 0;
 
-    // Points that coincide are merged: with repeats the work is less and the digits more.
-    explicit Request(const HafnianProblem& problem) : in(problem), parts(problem.complex ? 2 : 1) {
+    // Points that coincide are merged, unless each is wanted for itself: with repeats the work is less and the digits more.
+    explicit Request(const HafnianProblem& problem, bool merge = true) : in(problem), parts(problem.complex ? 2 : 1) {
         for (std::int64_t i = 0; i < in.points; ++i) {
             const std::int32_t r = in.repeats ? in.repeats[i] : 1;
             if (r == 0) continue;
             total += r;
-            std::size_t at = 0;
+            std::size_t at = merge ? 0 : points.size();
             while (at < points.size() && !coincide(at, i, r)) ++at;
             if (at == points.size()) {
                 points.push_back(i);
@@ -171,18 +171,30 @@ private:
     std::vector<int> power_;
 };
 
-Complex scaled_back(Complex value, const Request& request, const std::vector<int>& s) {
+// What the hafnian of the scaled numbers is to be multiplied with, as a power of two.
+long exponent_back(const Request& request, const std::vector<int>& s) {
     long exponent = 0;
     for (std::size_t i = 0; i < s.size(); ++i) exponent -= static_cast<long>(s[i]) * request.repeats[i];
-    return {std::scalbln(value.real(), exponent), std::scalbln(value.imag(), exponent)};
+    return exponent;
 }
+Complex scaled(Complex value, long exponent) { return {std::scalbln(value.real(), exponent), std::scalbln(value.imag(), exponent)}; }
 
 // ---------------------------------------------------------------- recursion over sub-multisets
 
 // haf(r) = mu_i haf(r - e_i) + K_ii (r_i - 1) haf(r - 2 e_i) + sum_j>i K_ij r_j haf(r - e_i - e_j) with i the first point left:
 // nothing is subtracted. The table over all r' <= r has the point of highest multiplicity as its fastest index.
 template <class T>
-T multiset_recursion(const Request& request, const std::vector<int>& s) {
+struct MultisetTable {
+    std::vector<std::size_t> stride;  // of each point of the request
+    std::vector<T> table;
+
+    T whole() const { return table.back(); }
+    T without(std::size_t i) const { return table[table.size() - 1 - stride[i]]; }
+    T without(std::size_t i, std::size_t j) const { return table[table.size() - 1 - stride[i] - stride[j]]; }
+};
+
+template <class T>
+MultisetTable<T> multiset_table(const Request& request, const std::vector<int>& s) {
     const std::size_t m = request.size();
     std::vector<std::size_t> order(m);
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -235,7 +247,9 @@ T multiset_recursion(const Request& request, const std::vector<int>& s) {
             if (at[j] > 0) add(coupling[j] * static_cast<double>(at[j]), less - stride[j + 1]);
         for (std::size_t t = 1; t < row; ++t) out[t] += coupling[last] * static_cast<double>(t) * less[t - 1];
     }
-    return table.back();
+    MultisetTable<T> result{std::vector<std::size_t>(m), std::move(table)};
+    for (std::size_t i = 0; i < m; ++i) result.stride[order[i]] = stride[i + 1];
+    return result;
 }
 
 // ---------------------------------------------------------------- the sieve
@@ -271,7 +285,7 @@ struct Sieve {
             level = {s, q, length, offset, 0};
             level.size = (1 + q + (plan.mean ? s : 0) + std::int64_t{s} * (s - 1) / 2) * (length | 1);
             offset += (l == 0 ? 1 : 2) * level.size;
-            scratch = std::max<std::int64_t>(scratch, 5 * length);
+            scratch = std::max<std::int64_t>(scratch, 7 * length);
             if (l == plan.levels) {
                 multiply_adds += nodes * (plan.mean ? 10.0 : 3.0) * products;
                 break;
@@ -287,6 +301,15 @@ struct Sieve {
     }
 
     double bytes() const { return static_cast<double>(plan.workspace) * kSieveLanes * sizeof(double) * 2; }
+
+    std::vector<double> input(const Request& request, const std::vector<int>& s) const {
+        std::vector<double> numbers;
+        numbers.reserve(vertices.size() * (vertices.size() + 3) / 2 * static_cast<std::size_t>(request.parts));
+        visit(request, s, [&](const double* x, int shift) {
+            for (int part = 0; part < request.parts; ++part) numbers.push_back(x ? (shift ? std::ldexp(x[part], shift) : x[part]) : 0.0);
+        });
+        return numbers;
+    }
 
     // put(x, shift) is called for every number that the kernel reads, in its order; x is null for 0.
     template <class Put>
@@ -339,10 +362,20 @@ SieveSubtree kernel(Isa isa, SieveNumbers numbers) {
     return scalar::sieve_subtree(numbers);
 }
 
+SieveAdjoint adjoint_kernel(Isa isa, bool complex) {
+#if defined(NNQFT_X86)
+    if (isa == Isa::avx512) return avx512::sieve_adjoint(complex);
+    if (isa == Isa::avx2) return avx2::sieve_adjoint(complex);
+#endif
+    (void)isa;
+    return scalar::sieve_adjoint(complex);
+}
+
 bool flag_raised(const void* flag) { return flag && static_cast<const StopFlag*>(flag)->raised(); }
 
 // Multiply-adds a second on one thread, roughly: for estimates and for how to cut the work.
 double rate(Isa isa) { return isa == Isa::avx512 ? 2.5e10 : isa == Isa::avx2 ? 1.1e10 : 5e8; }
+constexpr double kAdjointCost = 4.0;  // of values with derivatives, in values
 constexpr double kThreadsPay = 1e-3, kNobodyWaits = 0.1;  // seconds: when to use threads; when to see to progress and Ctrl-C
 
 double as_double(std::uint64_t x) {
@@ -362,12 +395,14 @@ struct Runner {
     unsigned threads;
     const HafnianPoll& poll;
 
-    // sum over all signs of t_1 .. t_l times the closed form, the first sign being +1; integers as their bits. False if given up.
-    bool operator()(SieveNumbers numbers, const std::vector<double>& input, double (&total)[2]) const {
+    // The sum over all signs of t_1 .. t_l times the closed form, the first sign being +1, and after it, if asked for, its derivatives
+    // by every number of the input; `parts` doubles each, integers as their bits. False if given up.
+    bool operator()(SieveNumbers numbers, const std::vector<double>& input, bool slopes, std::vector<double>& total) const {
         const SievePlan& plan = sieve.plan;
         const SieveSubtree subtree = kernel(isa, numbers);
-        const std::size_t parts = numbers == SieveNumbers::complex ? 2 : 1, row = kSieveLanes * parts;
-        const std::size_t count = static_cast<std::size_t>(plan.workspace) * row;
+        const SieveAdjoint adjoint = adjoint_kernel(isa, numbers == SieveNumbers::complex);
+        const std::size_t parts = numbers == SieveNumbers::complex ? 2 : 1, groups = parts + (slopes ? input.size() : 0), row = kSieveLanes * groups;
+        const std::size_t count = static_cast<std::size_t>(plan.workspace) * kSieveLanes * parts * (slopes ? 2 : 1);
 
         // Level 0 has t = 1, the next three have one sign per lane.
         const int top = std::min(plan.levels, 4);
@@ -376,9 +411,11 @@ struct Runner {
             for (int lane = 0; lane < kSieveLanes; ++lane) lane_signs[l * kSieveLanes + lane] = l > 0 && (lane >> (3 - l) & 1) ? -1.0 : 1.0;
 
         // Long work is cut into tasks, by the signs of some more levels; each walks its path from the root again.
-        const double seconds = sieve.multiply_adds / rate(isa);
+        const double seconds = sieve.multiply_adds * (slopes ? kAdjointCost : 1.0) / rate(isa);
         const bool alone = seconds < (threads == 1 ? kNobodyWaits : kThreadsPay);
-        const double wanted = alone ? 1.0 : std::clamp(std::max(seconds, threads > 1 ? 4.0 * threads : 1.0), 1.0, 4096.0);
+        // Values add up alike wherever the tree is cut; derivatives do not, so their cut depends on the work alone.
+        const double by_time = alone ? 1.0 : std::clamp(std::max(seconds, threads > 1 ? 4.0 * threads : 1.0), 1.0, 4096.0);
+        const double wanted = slopes ? std::clamp(sieve.multiply_adds / 4e6, 1.0, 64.0) : by_time;
         int depth = 0;
         while (top + depth < plan.levels && std::ldexp(1.0, depth) < wanted) ++depth;
         const std::size_t tasks = std::size_t{1} << depth;
@@ -386,11 +423,13 @@ struct Runner {
         const auto task = [&](std::size_t i, double* workspace, const StopFlag* stop) {
             double path[16];
             for (int l = 0; l < depth; ++l) path[l] = i >> (depth - 1 - l) & 1 ? -1.0 : 1.0;
-            return subtree(plan, input.data(), lane_signs, top, path, depth, workspace, &sums[i * row], {flag_raised, stop});
+            double* out = &sums[i * row];
+            if (!slopes) return subtree(plan, input.data(), lane_signs, top, path, depth, workspace, out, {flag_raised, stop});
+            return adjoint(plan, input.data(), lane_signs, top, path, depth, workspace, out, out + parts * kSieveLanes, {flag_raised, stop});
         };
         if (alone) {
             static thread_local Workspace workspace;  // page faults cost more than a small hafnian
-            task(0, workspace.get(count), nullptr);
+            for (std::size_t i = 0; i < tasks; ++i) task(i, workspace.get(count), nullptr);
             workspace.keep_at_most(std::size_t{1} << 22);
         } else {
             std::vector<Workspace> workspaces(std::min<std::size_t>(threads, tasks));
@@ -410,14 +449,15 @@ struct Runner {
                 std::copy_n(&sums[2 * i * row], row, out);
                 for (std::size_t k = 0; k < row; ++k) subtract(out[k], sums[(2 * i + 1) * row + k]);
             }
-        for (std::size_t part = 0; part < parts; ++part) {
-            double* lanes = &sums[part * kSieveLanes];
+        total.assign(groups, 0.0);
+        for (std::size_t group = 0; group < groups; ++group) {
+            double* lanes = &sums[group * kSieveLanes];
             for (int level = std::max(top - 1, 0), width = kSieveLanes / 2; width > 0; width /= 2) {
                 // Lane bits 4, 2, 1 are the signs of levels 1, 2, 3; a level that does not exist has equal lanes.
                 const bool exists = (width == 4 && level >= 1) || (width == 2 && level >= 2) || (width == 1 && level >= 3);
                 for (int k = 0; k < width && exists; ++k) subtract(lanes[k], lanes[k + width]);
             }
-            total[part] = lanes[0];
+            total[group] = lanes[0];
         }
         return true;
     }
@@ -447,8 +487,8 @@ bool exact_integer(const Request& request, const Sieve& sieve, const Runner& run
     std::vector<double> input;
     const std::vector<int> unscaled(request.size(), 0);
     sieve.visit(request, unscaled, [&](const double* x, int) { input.push_back(as_double(static_cast<std::uint64_t>(static_cast<std::int64_t>(x ? *x : 0.0)))); });
-    double total[2];
-    if (!run(SieveNumbers::integer, input, total)) return false;
+    std::vector<double> total;
+    if (!run(SieveNumbers::integer, input, false, total)) return false;
     // Twice the sum over the first sign's half; 2^h haf = 2^(closed) total: the factor of the closed form is in halvings already.
     const std::uint64_t product = 2 * as_integer(total[0]);
     const std::uint64_t low = product >> sieve.halvings, nearest = static_cast<std::uint64_t>(static_cast<std::int64_t>(std::rint(rounded)));
@@ -461,16 +501,12 @@ bool exact_integer(const Request& request, const Sieve& sieve, const Runner& run
 
 HafnianResult run_sieve(const Request& request, const Sieve& sieve, Isa isa, unsigned threads, const HafnianPoll& poll) {
     const std::vector<int> s = Scales(request).power();
-    std::vector<double> input;
-    input.reserve(sieve.vertices.size() * (sieve.vertices.size() + 3) / 2 * static_cast<std::size_t>(request.parts));
-    sieve.visit(request, s, [&](const double* x, int shift) {
-        for (int part = 0; part < request.parts; ++part) input.push_back(x ? (shift ? std::ldexp(x[part], shift) : x[part]) : 0.0);
-    });
+    const std::vector<double> input = sieve.input(request, s);
     const Runner run{sieve, isa, threads, poll};
-    double total[2] = {0.0, 0.0};
-    if (!run(request.in.complex ? SieveNumbers::complex : SieveNumbers::real, input, total)) return {0.0, false};
+    std::vector<double> total;
+    if (!run(request.in.complex ? SieveNumbers::complex : SieveNumbers::real, input, false, total)) return {0.0, false};
     const int halvings = sieve.halvings - (sieve.halvings > 0);  // the first sign's other half is the same
-    Complex value = scaled_back({std::ldexp(total[0], -halvings), std::ldexp(total[1], -halvings)}, request, s);
+    Complex value = scaled({total[0], total.size() > 1 ? total[1] : 0.0}, exponent_back(request, s) - halvings);
     if (!request.in.complex) {
         double rounded = value.real();
         if (!exact_integer(request, sieve, run, rounded)) return {0.0, false};
@@ -496,12 +532,78 @@ bool prefers_multisets(const Request& request, const Sieve& sieve) {
     return bytes < 1e9 && (work < 500.0 || work < sieve.multiply_adds);
 }
 
+void require_reach(const Request& request, const Sieve& sieve) {
+    if (!std::isfinite(sieve.multiply_adds)) throw ArgumentError("the hafnian of " + std::to_string(request.total) + " points is out of reach");
+}
+
 // Few points, once each: straight-line code over shared minors.
 bool minors_serve(const HafnianProblem& problem) {
     return problem.points > 0 && problem.points <= 12 && !problem.repeats && (problem.mu || problem.points % 2 == 0);
 }
 
 bool trivial(const Request& request) { return request.total == 0 || (request.total % 2 && !request.in.mu); }
+
+// ---------------------------------------------------------------- derivatives
+
+// Adds d haf / d K_ij, halved into both places where they differ, and d haf / d mu_i.
+struct Slopes {
+    const Request& request;
+    double *K, *mu;
+
+    void add_K(std::size_t i, std::size_t j, Complex slope) const {
+        const std::int64_t a = request.points[i], b = request.points[j], m = request.in.points;
+        const double share = a == b ? 1.0 : 0.5;
+        add(K + (a * m + b) * request.parts, share * slope);
+        if (a != b) add(K + (b * m + a) * request.parts, share * slope);
+    }
+    void add_mu(std::size_t i, Complex slope) const { add(mu + request.points[i] * request.parts, slope); }
+
+private:
+    void add(double* to, Complex x) const {
+        to[0] += x.real();
+        if (request.parts == 2) to[1] += x.imag();
+    }
+};
+
+template <class T>
+void multiset_slopes(const Request& request, const std::vector<int>& s, const Slopes& out) {
+    const MultisetTable<T> table = multiset_table<T>(request, s);
+    const long back = exponent_back(request, s);
+    for (std::size_t i = 0; i < request.size(); ++i) {
+        const double r = request.repeats[i];
+        if (request.in.mu) out.add_mu(i, scaled(r * table.without(i), back + s[i]));
+        if (r > 1) out.add_K(i, i, scaled(0.5 * r * (r - 1) * table.without(i, i), back + 2 * s[i]));
+        for (std::size_t j = i + 1; j < request.size(); ++j)
+            out.add_K(i, j, scaled(r * request.repeats[j] * table.without(i, j), back + s[i] + s[j]));
+    }
+}
+
+bool sieve_slopes(const Request& request, const Sieve& sieve, Isa isa, unsigned threads, const HafnianPoll& poll, const Slopes& out) {
+    const std::vector<int> s = Scales(request).power();
+    std::vector<double> total;
+    if (!Runner{sieve, isa, threads, poll}(request.in.complex ? SieveNumbers::complex : SieveNumbers::real, sieve.input(request, s), true, total)) return false;
+    const long back = exponent_back(request, s) - (sieve.halvings - (sieve.halvings > 0));
+    const std::size_t parts = static_cast<std::size_t>(request.parts), n = sieve.vertices.size(), none = request.size();
+    const std::size_t q = static_cast<std::size_t>(sieve.plan.level[0].squares);
+    const double* slope = total.data() + parts;
+    const auto next = [&](long shift) {
+        const Complex x = scaled({slope[0], parts == 2 ? slope[1] : 0.0}, back + shift);
+        slope += parts;
+        return x;
+    };
+    for (std::size_t i = n - q; i < n; ++i) out.add_K(sieve.vertices[i], sieve.vertices[i], next(2 * s[sieve.vertices[i]]));
+    for (std::size_t i = 0; sieve.plan.mean && i < n; ++i) {
+        const std::size_t a = sieve.vertices[i];
+        a == none ? void(next(0)) : out.add_mu(a, next(s[a]));
+    }
+    for (std::size_t k = 1; k < n; ++k) {
+        for (std::size_t j = 0; j < k; ++j) {
+            const std::size_t a = sieve.vertices[j], b = sieve.vertices[k];
+            a == none || b == none ? void(next(0)) : out.add_K(a, b, next(s[a] + s[b]));
+        }
+    }
+    return true;
+}
 
 }  // namespace
 
@@ -530,11 +632,34 @@ HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, 
     if (request.total == 0) return {1.0};
     if (trivial(request)) return {0.0};
     const Sieve sieve(request);
-    if (!std::isfinite(sieve.multiply_adds)) throw ArgumentError("the hafnian of " + std::to_string(request.total) + " points is out of reach");
-    if (!prefers_multisets(request, sieve)) return run_sieve(request, sieve, isa, threads, poll);
+    if (!prefers_multisets(request, sieve)) {
+        require_reach(request, sieve);
+        return run_sieve(request, sieve, isa, threads, poll);
+    }
     const std::vector<int> s = Scales(request).power();
-    const Complex value = problem.complex ? multiset_recursion<Complex>(request, s) : Complex(multiset_recursion<double>(request, s));
-    return {scaled_back(value, request, s)};
+    const Complex value = problem.complex ? multiset_table<Complex>(request, s).whole() : Complex(multiset_table<double>(request, s).whole());
+    return {scaled(value, exponent_back(request, s))};
+}
+
+bool hafnian_derivative(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll, double* K_bar, double* mu_bar) {
+    const Request request(problem, false);
+    const std::int64_t m = problem.points;
+    std::fill_n(K_bar, m * m * request.parts, 0.0);
+    if (mu_bar) std::fill_n(mu_bar, m * request.parts, 0.0);
+    if (request.total == 0 || trivial(request)) return true;
+    if (minors_serve(problem) && !problem.complex) {
+        small_hafnian_derivative(static_cast<int>(m), problem.K, m, problem.mu, K_bar, mu_bar);
+        return true;
+    }
+    const Slopes out{request, K_bar, mu_bar};
+    const Sieve sieve(request);
+    if (!prefers_multisets(request, sieve)) {
+        require_reach(request, sieve);
+        return sieve_slopes(request, sieve, isa, threads, poll, out);
+    }
+    const std::vector<int> s = Scales(request).power();
+    problem.complex ? multiset_slopes<Complex>(request, s, out) : multiset_slopes<double>(request, s, out);
+    return true;
 }
 
 }  // namespace nnqft

@@ -44,4 +44,8 @@ struct HafnianResult {
 };
 HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll);
 
+// d haf / d K_ij into K_bar (m, m), where K_ij and K_ji are one variable and each holds half, and d haf / d mu_i into mu_bar (m), null
+// without mean; (re, im) where complex. About four times the work; false if poll gave up.
+bool hafnian_derivative(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll, double* K_bar, double* mu_bar);
+
 }  // namespace nnqft

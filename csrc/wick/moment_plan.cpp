@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "core/error.hpp"
 #include "wick/multiset.hpp"
@@ -10,115 +11,91 @@
 namespace nnqft {
 namespace {
 
-constexpr std::int64_t kMaxStripes = std::int64_t{1} << 30;  // row and column numbers are 32 bits
+// Rows and columns have 32-bit numbers, stripes 32-bit places: beyond that the sums fill terabytes.
+constexpr std::int64_t kMaxHalves = std::int64_t{1} << 28, kMaxStripes = (std::int64_t{1} << 31) / kMomentStride;
 constexpr std::int64_t kMaxSums = std::int64_t{1} << 50;
-// Columns whose stripes stay in the first-level cache while the rows stream past: 24 KiB. (6, 10): 1.3x over 48.
-constexpr int kColumns = 12;
 
-StripePyramid pyramid(std::int64_t m, int top) {
-    StripePyramid p;
-    p.first = {0, 1};
-    for (int q = 1; q <= top; ++q) {
-        std::int64_t out = p.first.back();
-        for (std::int64_t i = 0; i < m; ++i) {
-            const std::int64_t count = multiset_count(m - i, q - 1);
-            p.products.push_back({i, p.first.back() - count, out, count});
-            out += count;
-        }
-        p.first.push_back(out);
-    }
-    return p;
-}
+std::int64_t stripe_count(std::int64_t m, int order) { return 1 + m + (order > 4 ? multiset_count(m, 2) : 0); }
 
-// Last index of every multiset of `order` values; an empty one counts as ending in 0.
-std::vector<Index> last_indices(std::int64_t m, int order, std::int64_t count) {
-    std::vector<Index> last(static_cast<std::size_t>(count), 0), row(static_cast<std::size_t>(std::max(order, 1)), 0);
-    if (order == 0) return last;
-    for (Index& k : last) {
-        k = row[static_cast<std::size_t>(order) - 1];
-        next_multiset(row.data(), order, static_cast<Index>(m));
-    }
-    return last;
-}
-
-// Cuts rectangles into tiles of the kernel's shapes, and the staircase into rectangles.
-class Tiler {
-public:
-    Tiler(const MomentKernels& kernels, const std::vector<std::int32_t>& first_col, std::vector<MomentTile>& tiles)
-        : kernels_(kernels), first_col_(first_col), tiles_(tiles) {}
-
-    // Rows 0 .. rows - 1 in columns col .. end - 1, of each row those from first_col on.
-    void staircase(std::int64_t rows, std::int64_t col, std::int64_t end) {
-        for (std::int64_t row = 0; row < rows;) {
-            const std::int64_t width = end - std::max<std::int64_t>(col, first_col_[static_cast<std::size_t>(row)]);
-            const std::int64_t height = width >= kernels_.max_rows ? kernels_.max_rows : std::min<std::int64_t>(kernels_.max_cols, kernels_.max_sums / width);
-            const std::int64_t next = std::min(rows, row + height);
-            steps(row, next, col, end);
-            row = next;
-        }
-    }
-
-private:
-    // The columns that all the rows have, then the rest, which the last rows lack.
-    void steps(std::int64_t row, std::int64_t row_end, std::int64_t col, std::int64_t end) {
-        while (row < row_end && col < end) {
-            const std::int64_t common = std::max<std::int64_t>(col, first_col_[static_cast<std::size_t>(row_end - 1)]);
-            rectangle(row, row_end, common, end);
-            end = std::min(end, common);
-            while (row_end > row && first_col_[static_cast<std::size_t>(row_end - 1)] >= end) --row_end;
-        }
-    }
-
-    void rectangle(std::int64_t row, std::int64_t row_end, std::int64_t col, std::int64_t end) {
-        const std::int64_t rows = row_end - row;
-        const std::int64_t widest = rows > kernels_.max_rows ? kernels_.max_rows : std::min<std::int64_t>(kernels_.max_cols, kernels_.max_sums / rows);
-        for (std::int64_t pieces = (end - col + widest - 1) / widest; pieces > 0; --pieces) {  // of about equal width
-            const std::int64_t width = (end - col + pieces - 1) / pieces;
-            tiles_.push_back({static_cast<std::int32_t>(row), static_cast<std::int32_t>(col), static_cast<std::int32_t>(rows),
-                              static_cast<std::int32_t>(width)});
-            col += width;
-        }
-    }
-
-    const MomentKernels& kernels_;
-    const std::vector<std::int32_t>& first_col_;  // of each row, ascending
-    std::vector<MomentTile>& tiles_;
+// All products of `order` fields, order <= 4, lexicographic: each as two stripes, the first with half the fields or one more.
+struct Halves {
+    std::vector<std::int32_t> one, two;
+    std::vector<Index> last;  // index; 0 for the empty product
 };
 
-MomentPart make_part(std::int64_t m, int order, const MomentKernels& kernels) {
+Halves halves(std::int64_t m, int order) {
+    const auto place = [&](const Index* row, int n) {
+        const std::int64_t i = n > 0 ? row[0] : 0;
+        const std::int64_t stripe = n == 0 ? 0 : n == 1 ? 1 + i : 1 + m + i * m - i * (i - 1) / 2 + row[1] - i;
+        return static_cast<std::int32_t>(stripe * kMomentStride);
+    };
+    Halves h;
+    std::vector<Index> row(4, 0);
+    do {
+        h.one.push_back(place(row.data(), order - order / 2));
+        h.two.push_back(place(row.data() + (order - order / 2), order / 2));
+        h.last.push_back(order > 0 ? row[static_cast<std::size_t>(order - 1)] : 0);
+    } while (next_multiset(row.data(), order, static_cast<Index>(m)));
+    return h;
+}
+
+// Cuts the columns col .. col + cols - 1 into tiles. Rows of one tile have their first column and their row_right in common.
+void add_chunk(MomentPart& part, const std::vector<std::int32_t>& first_col, std::int32_t col, std::int32_t cols, int max_sums) {
+    const auto first_tile = static_cast<std::int64_t>(part.tiles.size());
+    const auto at = [](const std::vector<std::int32_t>& x, std::int32_t row) { return x[static_cast<std::size_t>(row)]; };
+    const auto rows = static_cast<std::int32_t>(first_col.size());
+    for (std::int32_t row = 0, end; row < rows && at(first_col, row) < col + cols; row = end) {
+        for (end = row + 1; end < rows && at(first_col, end) == at(first_col, row) && at(part.row_right, end) == at(part.row_right, row); ++end) {}
+        const std::int32_t first = std::max(0, at(first_col, row) - col), width = cols - first;
+        // Strips of about equal height, two rows or more; then pieces of about equal width.
+        const auto pieces = [](std::int32_t length, std::int32_t most) { return (length + most - 1) / most; };
+        for (std::int32_t r = row, strips = pieces(end - row, std::clamp(max_sums / width, 2, kMomentRows)); strips > 0; --strips) {
+            const std::int32_t height = pieces(end - r, strips);
+            for (std::int32_t c = first, left = pieces(width, std::min(kMomentColumns, max_sums / height)); left > 0; --left) {
+                part.tiles.push_back({r, height, c, pieces(cols - c, left)});
+                c += part.tiles.back().cols;
+            }
+            r += height;
+        }
+    }
+    part.chunks.push_back({col, cols, first_tile, static_cast<std::int64_t>(part.tiles.size())});
+}
+
+MomentPart make_part(std::int64_t m, int order, int max_sums) {
     MomentPart part;
-    part.order = order;
-    part.left_order = order / 2;
-    part.right_order = order - part.left_order;
-    part.count = multiset_count(m, order);
-    const std::int64_t n_rows = multiset_count(m, part.left_order), n_cols = multiset_count(m, part.right_order);
+    const int right_order = order - order / 2;
+    const Halves rows = halves(m, order / 2), cols = halves(m, right_order);
+    const auto n_cols = static_cast<std::int64_t>(cols.one.size());
+    part.col_one = cols.one;
+    part.col_two = cols.two;
 
-    const std::vector<Index> last = last_indices(m, part.left_order, n_rows);
-    std::vector<std::int64_t> cols_of(static_cast<std::size_t>(m));  // of rows that end in k
-    for (std::int64_t k = 0; k < m; ++k) cols_of[static_cast<std::size_t>(k)] = multiset_count(m - k, part.right_order);
-    std::vector<std::int64_t> out(static_cast<std::size_t>(n_rows));
+    std::vector<std::int64_t> cols_of;  // rows that end in k
+    for (std::int64_t k = 0; k < m; ++k) cols_of.push_back(multiset_count(m - k, right_order));
+    std::vector<std::int64_t> out;
     std::int64_t count = 0;
-    for (std::size_t r = 0; r < out.size(); ++r) {
-        const std::int64_t cols = cols_of[static_cast<std::size_t>(last[r])];
-        out[r] = count - (n_cols - cols);
-        count += cols;
+    for (const Index k : rows.last) {
+        out.push_back(count - (n_cols - cols_of[static_cast<std::size_t>(k)]));
+        count += cols_of[static_cast<std::size_t>(k)];
     }
 
-    part.row_stripe.resize(out.size());
-    std::iota(part.row_stripe.begin(), part.row_stripe.end(), 0);
-    std::stable_sort(part.row_stripe.begin(), part.row_stripe.end(),
-                     [&](std::int32_t a, std::int32_t b) { return last[static_cast<std::size_t>(a)] < last[static_cast<std::size_t>(b)]; });
-    std::vector<std::int32_t> first_col;
-    for (const std::int32_t s : part.row_stripe) {
-        part.row_out.push_back(out[static_cast<std::size_t>(s)]);
-        first_col.push_back(static_cast<std::int32_t>(n_cols - cols_of[static_cast<std::size_t>(last[static_cast<std::size_t>(s)])]));
+    std::vector<std::int32_t> order_of(rows.last.size()), first_col;
+    std::iota(order_of.begin(), order_of.end(), 0);
+    std::stable_sort(order_of.begin(), order_of.end(), [&](std::int32_t a, std::int32_t b) {
+        const auto key = [&](std::int32_t r) { return std::make_pair(rows.last[static_cast<std::size_t>(r)], rows.two[static_cast<std::size_t>(r)]); };
+        return key(a) < key(b);
+    });
+    for (const std::int32_t r : order_of) {
+        const auto row = static_cast<std::size_t>(r);
+        part.row_left.push_back(rows.one[row]);
+        part.row_right.push_back(rows.two[row]);
+        part.row_out.push_back(out[row]);
+        first_col.push_back(static_cast<std::int32_t>(n_cols - cols_of[static_cast<std::size_t>(rows.last[row])]));
     }
 
-    Tiler tiler(kernels, first_col, part.tiles);
-    for (std::int64_t col = 0; col < n_cols; col += kColumns) {
-        const std::int64_t end = std::min<std::int64_t>(n_cols, col + kColumns);
-        const auto rows = std::lower_bound(first_col.begin(), first_col.end(), static_cast<std::int32_t>(end)) - first_col.begin();
-        tiler.staircase(rows, col, end);
+    // Whole chunks from the right, where there are most rows.
+    for (auto end = static_cast<std::int32_t>(n_cols); end > 0; end -= kMomentColumns) {
+        const std::int32_t col = std::max(0, end - kMomentColumns);
+        add_chunk(part, first_col, col, end - col, max_sums);
     }
     return part;
 }
@@ -129,14 +106,13 @@ std::int64_t MomentPlan::count_sums(std::int64_t m, const std::vector<int>& orde
     if (m < 1 || m > kMaxValues)
         throw ArgumentError("moments take 1 to " + std::to_string(kMaxValues) + " fields, got " + std::to_string(m));
     std::int64_t total = 0;
-    for (std::size_t i = 0; i < orders.size(); ++i) {
-        if (orders[i] < 0 || orders[i] > kMaxMomentOrder)
-            throw ArgumentError("moments have an order from 1 to " + std::to_string(kMaxMomentOrder) + ", got " + std::to_string(orders[i]));
-        if (std::find(orders.begin(), orders.begin() + static_cast<std::ptrdiff_t>(i), orders[i]) != orders.begin() + static_cast<std::ptrdiff_t>(i))
-            throw ArgumentError("order " + std::to_string(orders[i]) + " is asked for twice");
-        const std::int64_t count = multiset_count(m, orders[i]);
-        if (count > kMaxSums - total || multiset_count(m, (orders[i] + 1) / 2) > kMaxStripes)
-            throw ArgumentError("moments of order " + std::to_string(orders[i]) + " of " + std::to_string(m) +
+    for (auto order = orders.begin(); order != orders.end(); ++order) {
+        if (*order < 0 || *order > kMaxMomentOrder)
+            throw ArgumentError("moments have an order from 1 to " + std::to_string(kMaxMomentOrder) + ", got " + std::to_string(*order));
+        if (std::find(orders.begin(), order, *order) != order) throw ArgumentError("order " + std::to_string(*order) + " is asked for twice");
+        const std::int64_t count = multiset_count(m, *order);
+        if (count > kMaxSums - total || multiset_count(m, *order - *order / 2) > kMaxHalves || stripe_count(m, *order) > kMaxStripes)
+            throw ArgumentError("moments of order " + std::to_string(*order) + " of " + std::to_string(m) +
                                 " fields are more than any memory holds: take fewer fields or a lower order");
         total += count;
     }
@@ -144,20 +120,13 @@ std::int64_t MomentPlan::count_sums(std::int64_t m, const std::vector<int>& orde
 }
 
 MomentPlan::MomentPlan(std::int64_t m, const std::vector<int>& orders, const MomentKernels& kernels) : m_(m) {
-    n_sums_ = count_sums(m, orders);
-    int left_top = -1, right_top = 1;
-    std::int64_t offset = 0;
+    count_sums(m, orders);
     for (const int order : orders) {
-        parts_.push_back(make_part(m, order, kernels));
-        MomentPart& part = parts_.back();
-        part.offset = offset;
-        offset += part.count;
-        n_tiles_ += static_cast<std::int64_t>(part.tiles.size());
-        left_top = std::max(left_top, part.left_order);
-        right_top = std::max(right_top, part.right_order);
+        parts_.push_back(make_part(m, order, kernels.max_sums));
+        parts_.back().offset = n_sums_;
+        n_sums_ += multiset_count(m, order);
+        n_stripes_ = std::max(n_stripes_, stripe_count(m, order));
     }
-    right_ = pyramid(m, right_top);
-    left_ = pyramid(m, left_top);
 }
 
 }  // namespace nnqft

@@ -22,10 +22,9 @@
 namespace nnqft {
 namespace {
 
-constexpr std::int64_t kBlock = 4096;                     // of moment_sums()
-constexpr std::ptrdiff_t kStride = kMomentPanel + kMomentLanes;  // 2 KiB stripes would share cache sets
-constexpr std::int64_t kTilesPerLook = 2048;              // at the stop flag: 13 M multiply-adds at most
-constexpr double kInline = 1e7;                           // multiply-adds below which no thread is started, 0.5 ms
+constexpr std::int64_t kBlock = 4096;  // of moment_sums()
+constexpr double kUnit = 1e7;          // multiply-adds, 0.5 ms
+constexpr double kInline = 1e8;        // below that many nobody waits long enough for signals to matter
 
 constexpr std::uint64_t twice_bits(int exponent) { return static_cast<std::uint64_t>(exponent + 1023) << 53; }  // of 2^exponent
 constexpr std::uint64_t kSmall = twice_bits(-100), kLarge = twice_bits(100), kInfinite = twice_bits(1024);
@@ -40,12 +39,12 @@ MomentKernels kernels() {
     }
 }
 
-// Stripes of kStride doubles that begin on a cache line; a load that spans two lines takes twice as long.
+// Stripes that begin on a cache line: loads that span two lines take twice as long.
 class Stripes {
 public:
     explicit Stripes(std::int64_t count)
-        : data_(static_cast<double*>(::operator new(static_cast<std::size_t>(count * kStride) * sizeof(double), std::align_val_t{64}))) {}
-    double* operator()(std::int64_t number) const noexcept { return data_.get() + number * kStride; }
+        : data_(static_cast<double*>(::operator new(static_cast<std::size_t>(count * kMomentStride) * sizeof(double), std::align_val_t{64}))) {}
+    double* operator()(std::int64_t number) const noexcept { return data_.get() + number * kMomentStride; }
 
 private:
     struct Free {
@@ -75,9 +74,9 @@ double value_of(const MomentRows& rows, std::int64_t row, std::int64_t col) {
 
 void check_moment_memory(std::int64_t m, const std::vector<int>& orders, unsigned threads, double bytes_per_sum) {
     const double n_sums = static_cast<double>(MomentPlan::count_sums(m, orders));
-    double stripes = 0.0;
-    for (int q = 0; 2 * q <= *std::max_element(orders.begin(), orders.end()) + 1; ++q) stripes += 2.0 * static_cast<double>(multiset_count(m, q));
-    const double need = n_sums * (bytes_per_sum + 12.0) + threads * stripes * kStride * sizeof(double);
+    const int top = *std::max_element(orders.begin(), orders.end());
+    const double stripes = 2.0 * static_cast<double>(1 + m + (top > 4 ? multiset_count(m, 2) : 0));
+    const double need = n_sums * (bytes_per_sum + 12.0) + threads * stripes * kMomentStride * sizeof(double);
 #if defined(_SC_PHYS_PAGES)
     const double have = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
 #else
@@ -85,8 +84,7 @@ void check_moment_memory(std::int64_t m, const std::vector<int>& orders, unsigne
 #endif
     if (need <= have) return;
     const auto gigabytes = [](double bytes) { return std::to_string(static_cast<long long>(std::ceil(bytes / 1e9))) + " GB"; };
-    throw ArgumentError("moments of " + std::to_string(m) + " fields up to order " + std::to_string(*std::max_element(orders.begin(), orders.end())) +
-                        " are " + std::to_string(static_cast<long long>(n_sums)) + " sums, which take about " + gigabytes(need) +
+    throw ArgumentError("moments of " + std::to_string(m) + " fields up to order " + std::to_string(top) + " are " + std::to_string(static_cast<long long>(n_sums)) + " sums, which take about " + gigabytes(need) +
                         " of memory, and this machine has " + gigabytes(have) + ": take fewer fields or a lower order");
 }
 
@@ -94,35 +92,37 @@ void check_moment_memory(std::int64_t m, const std::vector<int>& orders, unsigne
 class MomentBlocks::Worker {
 public:
     Worker(const MomentBlocks& owner, bool weighted)
-        : k_(owner.kernels_), plan_(owner.plan_), weighted_(weighted), right_(plan_.right().size()), left_(weighted ? plan_.left().size() : 0) {}
+        : k_(owner.kernels_), plan_(owner.plan_), weighted_(weighted), right_(plan_.n_stripes()), left_(weighted ? plan_.n_stripes() : 0),
+          columns_(kMomentColumns) {}
 
-    // Writes or adds the sums over at most 256 samples that tiles first .. last - 1 give. False if stopped. `bad`: the first
-    // sample that is not finite; nothing is summed then.
-    bool panel(const MomentSamples& samples, std::int64_t first, std::int64_t last, bool add, double* sums, std::int64_t* bad, const StopFlag& stop) {
+    // Adds the sums over at most 256 samples for chunks first .. last - 1, counted through all orders. False if
+    // stopped. `bad`: the first sample that is not finite; nothing is summed then.
+    bool panel(const MomentSamples& samples, std::int64_t first, std::int64_t last, double* sums, std::int64_t* bad, const StopFlag& stop) {
         const int count = static_cast<int>(samples.count);
         steps_ = (count + kMomentLanes - 1) / kMomentLanes;
         double* ones = right_(0);
         std::fill(ones, ones + count, 1.0);
         std::fill(ones + count, ones + kMomentLanes * steps_, 0.0);
-        k_.pack(samples.rows, count, plan_.m(), field(0), kStride);
-        if (weighted_) k_.pack(samples.weights, count, 1, left_(0), kStride);
+        k_.pack(samples.rows, count, plan_.m(), field(0));
+        if (weighted_) k_.pack(samples.weights, count, 1, left_(0));
 
         const Range range = measure();
         *bad = range.finite ? -1 : first_bad(count);
         if (*bad >= 0) return true;
         if (range.extreme) scale();
         multiply();
+        if (range.extreme) scaled_.assign(static_cast<std::size_t>(plan_.n_sums()), 0.0);
         for (const MomentPart& part : plan_.parts()) {
-            MomentTileRun run = tile_run(part, range.extreme);
-            run.out = sums + part.offset;
-            run.add = add;
-            const std::int64_t tiles = static_cast<std::int64_t>(part.tiles.size()), end = std::min(last, tiles);
-            for (std::int64_t t = std::max<std::int64_t>(first, 0); t < end; t += kTilesPerLook) {
+            const MomentRun run = make_run(part, range.extreme ? scaled_.data() : sums);
+            const auto chunks = static_cast<std::int64_t>(part.chunks.size());
+            for (std::int64_t c = std::max<std::int64_t>(first, 0); c < std::min(last, chunks); ++c) {
                 if (stop.raised()) return false;
-                k_.tiles(run, part.tiles.data() + t, std::min(kTilesPerLook, end - t));
+                const MomentChunk& chunk = part.chunks[static_cast<std::size_t>(c)];
+                k_.chunk(run, chunk);
+                if (range.extreme) unscale(part, chunk, sums + part.offset);
             }
-            first -= tiles;
-            last -= tiles;
+            first -= chunks;
+            last -= chunks;
         }
         return true;
     }
@@ -134,7 +134,7 @@ private:
 
     double* field(std::int64_t i) const { return right_(1 + i); }
 
-    Range measure() {
+    Range measure() const {
         Range range{true, false};
         const auto look = [&](const double* column) {
             const std::uint64_t top = k_.largest(column, steps_);
@@ -146,7 +146,7 @@ private:
         return range;
     }
 
-    std::int64_t first_bad(int count) {
+    std::int64_t first_bad(int count) const {
         for (int s = 0; s < count; ++s) {
             bool finite = !weighted_ || std::isfinite(left_(0)[s]);
             for (std::int64_t i = 0; i < plan_.m(); ++i) finite = finite && std::isfinite(field(i)[s]);
@@ -155,7 +155,7 @@ private:
         return -1;
     }
 
-    // Every column, and the weights, into [1/2, 1] by powers of two; their exponents, and those of all products.
+    // Every column, and the weights, into [1/2, 1) by powers of two; their exponents, and those of all stripes.
     void scale() {
         const auto scale_stripe = [&](double* column) {
             double largest = 0.0;
@@ -165,42 +165,57 @@ private:
             for (int s = 0; s < kMomentLanes * steps_; ++s) column[s] = std::ldexp(column[s], -exponent);
             return exponent;
         };
-        std::vector<int> field_exponent;
-        for (std::int64_t i = 0; i < plan_.m(); ++i) field_exponent.push_back(scale_stripe(field(i)));
-        const auto fill = [&](const StripePyramid& p, std::vector<int>& exponent, int of_nothing) {
-            exponent.assign(1, of_nothing);
-            for (const StripeProducts& x : p.products)
-                for (std::int64_t s = 0; s < x.count; ++s)
-                    exponent.push_back(exponent[static_cast<std::size_t>(x.in + s)] + field_exponent[static_cast<std::size_t>(x.factor)]);
-        };
-        fill(plan_.right(), right_exponent_, 0);
-        if (weighted_) fill(plan_.left(), left_exponent_, scale_stripe(left_(0)));
+        exponent_.assign(1, 0);
+        for (std::int64_t i = 0; i < plan_.m(); ++i) exponent_.push_back(scale_stripe(field(i)));
+        const std::vector<int> fields = exponent_;
+        if (plan_.needs_pairs())
+            for (auto a = fields.begin() + 1; a < fields.end(); ++a)
+                for (auto b = a; b < fields.end(); ++b) exponent_.push_back(*a + *b);
+        left_exponent_ = exponent_;
+        const int weights = weighted_ ? scale_stripe(left_(0)) : 0;
+        for (int& e : left_exponent_) e += weights;
     }
 
-    void multiply() {
-        const auto fill = [&](const StripePyramid& p, const Stripes& stripes, std::int64_t lowest) {
-            for (const StripeProducts& x : p.products)
-                if (x.out >= lowest)
-                    k_.products(field(x.factor), stripes(x.in), stripes(x.out), kStride, x.count, steps_);
-        };
-        fill(plan_.right(), right_, 1 + plan_.m());  // 1 and the fields themselves are there
-        if (weighted_) fill(plan_.left(), left_, 1);
+    // The stripes besides 1 and the fields themselves: f_i f_j, and all of them times the weights.
+    void multiply() const {
+        const std::int64_t m = plan_.m();
+        std::int64_t out = 1 + m;
+        if (plan_.needs_pairs())
+            for (std::int64_t i = 0; i < m; out += m - i, ++i) k_.products(field(i), field(i), right_(out), m - i, steps_);
+        if (weighted_) k_.products(left_(0), right_(1), left_(1), out - 1, steps_);
     }
 
-    MomentTileRun tile_run(const MomentPart& part, bool scaled) {
-        MomentTileRun run;
-        const std::int64_t left = (weighted_ ? plan_.left() : plan_.right()).first[static_cast<std::size_t>(part.left_order)],
-                           right = plan_.right().first[static_cast<std::size_t>(part.right_order)];
-        run.left = (weighted_ ? left_ : right_)(left);
-        run.right = right_(right);
-        run.stride = kStride;
-        run.row_stripe = part.row_stripe.data();
+    // Adds the sums over scaled fields that a chunk gave.
+    void unscale(const MomentPart& part, const MomentChunk& chunk, double* sums) const {
+        const auto exponent = [](const std::vector<int>& of, const std::vector<std::int32_t>& place, std::int32_t number) {
+            return of[static_cast<std::size_t>(place[static_cast<std::size_t>(number)] / kMomentStride)];
+        };
+        for (std::int64_t t = chunk.first_tile; t < chunk.last_tile; ++t) {
+            const MomentTile& tile = part.tiles[static_cast<std::size_t>(t)];
+            for (std::int32_t row = tile.row; row < tile.row + tile.rows; ++row) {
+                const int of_row = exponent(left_exponent_, part.row_left, row) + exponent(exponent_, part.row_right, row);
+                for (std::int32_t col = chunk.col + tile.col; col < chunk.col + tile.col + tile.cols; ++col) {
+                    const int of_col = exponent(exponent_, part.col_one, col) + exponent(exponent_, part.col_two, col);
+                    const std::int64_t at = part.row_out[static_cast<std::size_t>(row)] + col;
+                    sums[at] += std::ldexp(scaled_[static_cast<std::size_t>(part.offset + at)], of_row + of_col);
+                }
+            }
+        }
+    }
+
+    MomentRun make_run(const MomentPart& part, double* sums) const {
+        MomentRun run;
+        run.left = (weighted_ ? left_ : right_)(0);
+        run.right = right_(0);
+        run.row_left = part.row_left.data();
+        run.row_right = part.row_right.data();
+        run.col_one = part.col_one.data();
+        run.col_two = part.col_two.data();
+        run.tiles = part.tiles.data();
         run.row_out = part.row_out.data();
         run.steps = steps_;
-        if (scaled) {
-            run.left_exponent = (weighted_ ? left_exponent_ : right_exponent_).data() + left;
-            run.right_exponent = right_exponent_.data() + right;
-        }
+        run.columns = columns_(0);
+        run.out = sums + part.offset;
         return run;
     }
 
@@ -208,8 +223,9 @@ private:
     const MomentPlan& plan_;
     const bool weighted_;
     int steps_ = 0;
-    Stripes right_, left_;  // the pyramids; the first stripe is 1, or the weights
-    std::vector<int> right_exponent_, left_exponent_;
+    Stripes right_, left_, columns_;  // 1, fields, pairs; with the weights; room for a chunk
+    std::vector<int> exponent_, left_exponent_;  // of the stripes, if they were scaled
+    std::vector<double> scaled_;                 // sums over scaled fields
 };
 
 MomentBlocks::MomentBlocks(std::int64_t m, const std::vector<int>& orders) : kernels_(kernels()), plan_(m, orders, kernels_) {}
@@ -220,35 +236,37 @@ bool MomentBlocks::run(const MomentSamples& samples, std::int64_t block, unsigne
                        const MomentPoll& poll) const {
     const std::int64_t n_blocks = (samples.count + block - 1) / block;
     const bool weighted = samples.weights.data != nullptr;
-    const double stripes = static_cast<double>(plan_.right().size() + (weighted ? plan_.left().size() : 0));
-    const double work = static_cast<double>(samples.count) * (static_cast<double>(n_sums()) + 4.0 * stripes);
-    if (work < kInline) threads = 1;
+    const double work = static_cast<double>(samples.count) * static_cast<double>(n_sums() + 4 * plan_.n_stripes());
+    if (work < 2 * kUnit) threads = 1;
 
-    // Units: groups of blocks, or where blocks are few and large, parts of the tiles of one.
+    // Units: groups of blocks, or where blocks are few and large, parts of the chunks of one.
+    std::int64_t chunks = 0;
+    for (const MomentPart& part : plan_.parts()) chunks += static_cast<std::int64_t>(part.chunks.size());
     const std::int64_t wanted = threads == 1 ? 1 : 8 * static_cast<std::int64_t>(threads);
-    const std::int64_t parts = std::clamp<std::int64_t>(wanted / std::max<std::int64_t>(n_blocks, 1), 1, 1 + static_cast<std::int64_t>(static_cast<double>(n_sums()) / (32 * stripes)));
-    const std::int64_t group = std::clamp<std::int64_t>(static_cast<std::int64_t>(static_cast<double>(n_blocks) * kInline / work), 1, std::max<std::int64_t>(1, n_blocks / wanted));
+    const std::int64_t parts = std::clamp<std::int64_t>(wanted / std::max<std::int64_t>(n_blocks, 1), 1, std::clamp<std::int64_t>(n_sums() / (32 * plan_.n_stripes()), 1, chunks));
+    const std::int64_t group = std::clamp<std::int64_t>(static_cast<std::int64_t>(static_cast<double>(n_blocks) * kUnit / work), 1, std::max<std::int64_t>(1, n_blocks / wanted));
     const std::int64_t groups = (n_blocks + group - 1) / group;
 
+    std::fill(sums, sums + n_blocks * n_sums(), 0.0);
     std::atomic<std::int64_t> done{0};  // samples times parts
     std::vector<Worker> workers;
     for (unsigned t = 0; t < threads; ++t) workers.emplace_back(*this, weighted);
     const auto work_on = [&](std::uint64_t unit, unsigned worker, const StopFlag& stop) {
         const std::int64_t part = static_cast<std::int64_t>(unit) % parts, g = static_cast<std::int64_t>(unit) / parts;
-        const std::int64_t first = plan_.n_tiles() * part / parts, last = plan_.n_tiles() * (part + 1) / parts;
+        const std::int64_t first = chunks * part / parts, last = chunks * (part + 1) / parts;
         for (std::int64_t b = g * group; b < std::min(n_blocks, (g + 1) * group); ++b) {
             const std::int64_t end = std::min(samples.count, (b + 1) * block);
             std::int64_t bad_sample = -1;
             for (std::int64_t r = b * block; r < end && bad_sample < 0; r += kMomentPanel) {
                 const MomentSamples panel = samples.slice(r, std::min<std::int64_t>(kMomentPanel, end - r));
-                if (!workers[worker].panel(panel, first, last, r > b * block, sums + b * n_sums(), &bad_sample, stop)) return;
+                if (!workers[worker].panel(panel, first, last, sums + b * n_sums(), &bad_sample, stop)) return;
                 if (bad_sample >= 0) bad_sample += r - b * block;
             }
             if (part == 0) bad[b] = bad_sample;
             done += end - b * block;
         }
     };
-    if (work < kInline) {
+    if (threads == 1 && work < kInline) {
         const FpEnvironment environment;
         const StopFlag never;
         for (std::int64_t unit = 0; unit < groups * parts; ++unit) work_on(static_cast<std::uint64_t>(unit), 0, never);

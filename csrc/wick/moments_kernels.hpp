@@ -11,26 +11,32 @@
 namespace nnqft {
 
 constexpr int kMomentLanes = 8;
-constexpr int kMomentPanel = 256;  // samples
+constexpr int kMomentPanel = 256;                             // samples
+constexpr int kMomentStride = kMomentPanel + kMomentLanes;    // of stripes: at 2 KiB they would share sets of the cache
+constexpr int kMomentColumns = 12, kMomentRows = 6;           // of a tile, at most
 
-// Sums over samples of left x right for left rows row .. row + rows - 1 and right columns col .. col + cols - 1.
+// Sums over samples of rows row .. row + rows - 1, with one row_right, times columns col .. col + cols - 1 of a chunk.
 struct MomentTile {
-    std::int32_t row, col;
-    std::int32_t rows, cols;
+    std::int32_t row, rows, col, cols;
 };
 
-// What a list of tiles needs, for one order.
-struct MomentTileRun {
-    const double* left = nullptr;  // stripe s of the left half-products: left + s * stride
-    const double* right = nullptr;
-    std::ptrdiff_t stride = 0;
-    const std::int32_t* row_stripe = nullptr;  // left stripe of each row
-    const std::int64_t* row_out = nullptr;     // the sum for (row, col) is number row_out[row] + col of `out`
-    int steps = 0;                             // samples, in groups of kMomentLanes
-    double* out = nullptr;
-    bool add = false;  // out += sum instead of out = sum
-    // If the fields were scaled: sums are multiplied by 2^(left_exponent[stripe] + right_exponent[col]).
-    const int *left_exponent = nullptr, *right_exponent = nullptr;
+// Up to kMomentColumns columns, whose stripes together stay in the first-level cache, and the tiles on them.
+struct MomentChunk {
+    std::int32_t col, cols;
+    std::int64_t first_tile, last_tile;
+};
+
+// What the chunks of one order need. A row is the product of a stripe of `left` and one of `right`, a column of two of
+// `right`; all are given by where they begin.
+struct MomentRun {
+    const double *left = nullptr, *right = nullptr;
+    const std::int32_t *row_left = nullptr, *row_right = nullptr;
+    const std::int32_t *col_one = nullptr, *col_two = nullptr;
+    const MomentTile* tiles = nullptr;
+    const std::int64_t* row_out = nullptr;  // the sum for (row, col) is number row_out[row] + col of `out`
+    int steps = 0;                          // samples, in groups of kMomentLanes
+    double* columns = nullptr;              // kMomentColumns stripes to work in
+    double* out = nullptr;                  // sums are added
 };
 
 // Rows of samples in the caller's memory; steps in bytes, any sign, any alignment.
@@ -41,18 +47,18 @@ struct MomentRows {
 };
 
 struct MomentKernels {
-    int max_rows, max_cols, max_sums;  // of a tile: rows <= max_rows and cols <= max_cols, or the other way round
+    int max_sums;  // of a tile: rows * cols
 
     // Stripes out[i] of m values for `count` samples, zero up to the next multiple of kMomentLanes.
-    void (*pack)(const MomentRows& rows, int count, std::int64_t m, double* out, std::ptrdiff_t stride);
+    void (*pack)(const MomentRows& rows, int count, std::int64_t m, double* out);
 
     // The largest of 2 |bits of x|, x in a stripe of 8 steps samples: as integers, these are ordered as |x| is.
     std::uint64_t (*largest)(const double* stripe, int steps);
 
     // out[s] = factor * in[s] for `count` stripes.
-    void (*products)(const double* factor, const double* in, double* out, std::ptrdiff_t stride, std::int64_t count, int steps);
+    void (*products)(const double* factor, const double* in, double* out, std::int64_t count, int steps);
 
-    void (*tiles)(const MomentTileRun& run, const MomentTile* tiles, std::int64_t count);
+    void (*chunk)(const MomentRun& run, const MomentChunk& chunk);
 };
 
 namespace scalar {

@@ -56,14 +56,22 @@ struct SieveStop {
 using SieveSubtree = bool (*)(const SievePlan& plan, const double* input, const double* lane_signs, int top, const double* path, int depth,
                               double* workspace, double* out, const SieveStop& stop);
 
+// The same, and the derivatives of the lanes' sums by every number of `input`, in its order, into `slopes` ((2 if complex) x 8 each). Its
+// workspace is twice the plan's.
+using SieveAdjoint = bool (*)(const SievePlan& plan, const double* input, const double* lane_signs, int top, const double* path, int depth,
+                              double* workspace, double* out, double* slopes, const SieveStop& stop);
+
 namespace scalar {
 SieveSubtree sieve_subtree(SieveNumbers numbers);
-}
+SieveAdjoint sieve_adjoint(bool complex);
+}  // namespace scalar
 namespace avx2 {
 SieveSubtree sieve_subtree(SieveNumbers numbers);
-}
+SieveAdjoint sieve_adjoint(bool complex);
+}  // namespace avx2
 namespace avx512 {
 SieveSubtree sieve_subtree(SieveNumbers numbers);
-}
+SieveAdjoint sieve_adjoint(bool complex);
+}  // namespace avx512
 
 }  // namespace nnqft

@@ -14,10 +14,10 @@ import atexit
 import logging
 
 from . import _core, compat, ensemble, errors, networks, tensor, wick
-from ._build import build_info
+from ._build import build_info, get_include, get_library
 from ._version import __version__
 
-__all__ = ["build_info", "compat", "ensemble", "errors", "networks", "tensor", "wick", "__version__"]
+__all__ = ["build_info", "get_include", "get_library", "compat", "ensemble", "errors", "networks", "tensor", "wick", "__version__"]
 
 logging.getLogger("nnqft").addHandler(logging.NullHandler())
 atexit.register(_core.stop_everything)

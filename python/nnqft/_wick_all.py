@@ -57,8 +57,8 @@ def wick_all(K, order, *, mu=None, threads=None):
     G_n(i1..in) = mu_in G_{n-1}(i1..i_{n-1}) + sum_j K(ij, in) G_{n-2}(without ij, in), by contiguous rows: at most n-1
     multiply-adds per entry (n with a mean), half a nanosecond at n = 6, m = 20 on one core. Memory: the result and two
     lower orders. The error is below 2 n ulp of the same sum over abs(K) and abs(mu), and integers below 2**53 come out
-    exact. Same bits on every machine. Points on different scales, 1e-150 and 1e150 say, cost no digit: each is scaled by a
-    power of two. Isserlis, Biometrika 12 (1918) 134.
+    exact. Same bits on every machine. Points on different scales, 1e-150 and 1e150 say, cost no digit: each is scaled
+    by a power of two. Isserlis, Biometrika 12 (1918) 134.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def wick_all_vjp(K, order, G_bar, *, mu=None):
     Notes
     -----
     With p(f) = sum_I G_bar[I] f_i1 .. f_in: K_bar_ij = E[d_i d_j p] / 2 (Price, IRE Trans. Inf. Theory 4 (1958) 69) and
-    mu_bar_i = E[d_i p], which are sums of G_bar with the functions of order n-2 and n-1. Cost one to five times that of
+    mu_bar_i = E[d_i p], which are sums of G_bar with the functions of order n-2 and n-1. Cost one to seven times that of
     `wick_all`, on one thread; memory: these two lower orders. Integers below 2**53 come out exact; same bits on every
     machine.
 

@@ -8,14 +8,14 @@ from ._bootstrap import Bootstrap, bootstrap
 from ._connected import connected
 from ._cumulants import cumulants, moments_from_cumulants
 from ._diagrams import Diagram, diagrams, evaluate_diagrams
-from ._hafnian import hafnian, hafnian_cost
+from ._hafnian import hafnian, hafnian_cost, hafnian_vjp
 from ._hafnian_batch import hafnian_batch, hafnian_batch_vjp
 from ._jackknife import Jackknife, jackknife
 from ._kstatistics import kstatistics
 from ._moments import MomentAccumulator, moments
 from ._wick_all import wick_all, wick_all_vjp
 
-__all__ = ["hafnian", "hafnian_cost", "hafnian_batch", "hafnian_batch_vjp", "pairings", "wick_all", "wick_all_vjp", "moments", "MomentAccumulator", "cumulants", "moments_from_cumulants", "kstatistics", "connected",
+__all__ = ["hafnian", "hafnian_cost", "hafnian_vjp", "hafnian_batch", "hafnian_batch_vjp", "pairings", "wick_all", "wick_all_vjp", "moments", "MomentAccumulator", "cumulants", "moments_from_cumulants", "kstatistics", "connected",
            "jackknife", "Jackknife", "bootstrap", "Bootstrap", "diagrams", "Diagram", "evaluate_diagrams"]
 
 

@@ -52,7 +52,7 @@ def digest():
     return hashlib.sha256(b"".join(p.tobytes() for p in parts)).hexdigest()
 
 
-SHA256 = "b1e66b9616af67fff8dc15e65d78483b828ac94582c8826a4da579be8ee0871b"
+SHA256 = "d338818c28a7dcb6f8468a33733a3a9f41f5b67e913385fd81f52b6e0f274949"
 
 
 def test_sums_have_the_bits_on_record():
