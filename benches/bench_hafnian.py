@@ -2,8 +2,9 @@
 
     pip install thewalrus piquasso
 
-Real Gram matrices; kernels with a mean, repeated points, complex numbers. The limit is the rate of multiply-adds of this machine's
-dgemm on one thread, in turns with ours; `hafnian_cost` counts ours. Slow rivals stop where a call takes ten seconds.
+Real Gram matrices; kernels with a mean, repeated points, complex numbers; boxes of repeats and low ranks. The limit is the rate of
+multiply-adds of this machine's dgemm on one thread, in turns with ours; `hafnian_cost` counts ours. Slow rivals stop where a call takes
+ten seconds.
 """
 
 import functools
@@ -16,6 +17,7 @@ import pytest
 from conftest import Contender
 from threadpoolctl import threadpool_limits
 
+from nnqft.compat import thewalrus as drop_in
 from nnqft.wick import hafnian, hafnian_cost
 
 
@@ -115,3 +117,23 @@ def test_repeats(duel, repeats):
 
 def test_complex(duel):
     compete(duel, "complex hafnian, n = 24", gram(24) + 1j * gram(24, 1))
+
+
+@pytest.mark.parametrize("n, cutoff", [(2, 10), (4, 8), (6, 7)])
+def test_all_repeats_below_a_cutoff(duel, n, cutoff):
+    K, mu = gram(n), gram(n, 1)[0]
+    rivals = []
+    if thewalrus is not None:
+        assert np.allclose(thewalrus.hafnian_batched(K, cutoff, mu=mu), drop_in.hafnian_batched(K, cutoff, mu=mu), rtol=1e-8)
+        rivals = [Contender("thewalrus", calls(lambda: thewalrus.hafnian_batched(K, cutoff, mu=mu)))]
+    duel(f"loop hafnians of all {cutoff}^{n} repeats", Contender("nnqft", calls(lambda: drop_in.hafnian_batched(K, cutoff, mu=mu))), rivals, unit="boxes/s")
+
+
+@pytest.mark.parametrize("n, r", [(20, 2), (24, 3)])
+def test_low_rank(duel, n, r):
+    G = np.random.default_rng(0).normal(size=(n, r))
+    rivals = []
+    if thewalrus is not None:
+        assert np.isclose(thewalrus.low_rank_hafnian(G), drop_in.low_rank_hafnian(G), rtol=1e-9)
+        rivals = [Contender("thewalrus", calls(lambda: thewalrus.low_rank_hafnian(G)))]
+    duel(f"hafnian of rank {r}, n = {n}", Contender("nnqft", calls(lambda: drop_in.low_rank_hafnian(G))), rivals, unit="hafnians/s", rounds=3)

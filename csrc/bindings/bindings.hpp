@@ -19,6 +19,7 @@ void bind_moment_blocks(pybind11::module_& m);
 void bind_wick_all(pybind11::module_& m);
 void bind_hafnian(pybind11::module_& m);
 void bind_hafnian_batch(pybind11::module_& m);
+void bind_box(pybind11::module_& m);
 
 // ArgumentError if an array of these lengths has more elements than memory has addresses.
 void check_size(std::initializer_list<std::uint64_t> lengths);

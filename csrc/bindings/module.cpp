@@ -53,4 +53,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     bind_wick_all(m);
     bind_hafnian(m);
     bind_hafnian_batch(m);
+    bind_box(m);
 }

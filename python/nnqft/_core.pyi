@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Accumulator', 'Ensemble', 'MAX_NETS', 'MomentAccumulator', 'Program', 'accumulator_bytes', 'activate', 'all_moment_sums', 'block_size', 'canonical_index', 'closure', 'default_threads', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_derivative', 'hafnian_fast', 'hafnian_work', 'isa', 'isas', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'stop_everything', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_vjp']
+__all__: list[str] = ['Accumulator', 'Ensemble', 'MAX_NETS', 'MomentAccumulator', 'Program', 'accumulator_bytes', 'activate', 'all_moment_sums', 'block_size', 'canonical_index', 'closure', 'default_threads', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_box', 'hafnian_derivative', 'hafnian_fast', 'hafnian_work', 'isa', 'isas', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'stop_everything', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_vjp']
 class Accumulator:
     """
     Exact block sums of a run, in 64 replicas, and the nets they cover.
@@ -177,6 +177,14 @@ def hafnian_batch_vjp(K: typing.Any, index: typing.Any, g: typing.Any, mu: typin
     """
     (K_bar, mu_bar) of sum_b g_b haf_b, mu_bar None without mu.
     """
+@typing.overload
+def hafnian_box(A: numpy.typing.NDArray[numpy.float64], mu: typing.Any, cutoff: typing.SupportsInt | typing.SupportsIndex, norm: bool) -> typing.Any:
+    """
+    Hafnians of A with all repeats of its rows below the cutoff, flat; with mu, loop hafnians; over sqrt(prod k!) if norm.
+    """
+@typing.overload
+def hafnian_box(A: numpy.typing.NDArray[numpy.complex128], mu: typing.Any, cutoff: typing.SupportsInt | typing.SupportsIndex, norm: bool) -> typing.Any:
+    ...
 def hafnian_derivative(K: typing.Any, mu: typing.Any, repeats: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any = None) -> tuple:
     """
     (d haf / d K, d haf / d mu or None).

@@ -1,4 +1,4 @@
-"""Wick contractions: pairings, Gaussian correlators, and error bars of nonlinear functions of moments.
+"""The Wick engine: hafnians, Gaussian correlators, moments, cumulants, Feynman diagrams, and error bars of what is made of them.
 
     G(x_1 .. x_n) = sum over the (n-1)!! pairings of prod K(x_a, x_b)      (the free theory, infinite width)
 """
@@ -15,8 +15,11 @@ from ._kstatistics import kstatistics
 from ._moments import MomentAccumulator, moments
 from ._wick_all import wick_all, wick_all_vjp
 
-__all__ = ["hafnian", "hafnian_cost", "hafnian_vjp", "hafnian_batch", "hafnian_batch_vjp", "pairings", "wick_all", "wick_all_vjp", "moments", "MomentAccumulator", "cumulants", "moments_from_cumulants", "kstatistics", "connected",
-           "jackknife", "Jackknife", "bootstrap", "Bootstrap", "diagrams", "Diagram", "evaluate_diagrams"]
+__all__ = [
+    "hafnian", "hafnian_cost", "hafnian_vjp", "hafnian_batch", "hafnian_batch_vjp", "wick_all", "wick_all_vjp", "pairings",
+    "moments", "MomentAccumulator", "cumulants", "moments_from_cumulants", "kstatistics", "connected",
+    "jackknife", "Jackknife", "bootstrap", "Bootstrap", "diagrams", "Diagram", "evaluate_diagrams",
+]  # fmt: skip
 
 
 def pairings(n):

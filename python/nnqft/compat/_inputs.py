@@ -25,11 +25,11 @@ def hafnian(A, mu, counts, rtol=1e-5, atol=1e-8):
 
 
 def numbers(array, name):
-    """The array as C-contiguous float64 or complex128; integers and float32 are converted, exactly below 2**53."""
+    """The array as aligned C-contiguous float64 or complex128; integers and float32 are converted, exactly below 2**53."""
     array = np.asarray(array)
     if array.dtype.kind not in "biufc" or array.dtype.itemsize > 16 or array.dtype == np.longdouble:
         raise ShapeError(f"{name} has dtype {array.dtype}; expected integers, floats or complex numbers of at most double precision")
-    array = np.asarray(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64, order="C")
+    array = np.require(array, np.complex128 if array.dtype.kind == "c" else np.float64, ["C", "A"])
     if not np.isfinite(array).all():
         raise ArgumentError(f"{name} has {np.count_nonzero(~np.isfinite(array))} entries that are not finite")
     return array

@@ -199,8 +199,7 @@ def hafnian_batched(A, cutoff, mu=None, rtol=1e-05, atol=1e-08, renorm=False, ma
     cutoff = operator.index(cutoff)
     if cutoff < 1:
         raise ArgumentError(f"cutoff is {cutoff}; expected at least 1")
-    with np.errstate(over="ignore", invalid="ignore"):
-        H = box(A, mu, cutoff, renorm)
+    H = box(A, mu, cutoff, renorm)
     if not np.isfinite(H).all():
         raise ArgumentError("some of the hafnians are beyond the largest double: use a smaller cutoff" + ("" if renorm else ", or renorm=True"))
     return H.reshape((cutoff,) * len(A)) if make_tensor else H
