@@ -141,11 +141,10 @@ void bind_hafnian(py::module_& m) {
         [](const py::object& K, const py::object& mu, const py::object& repeats) -> py::object {
             Arguments in;
             if (!read(K, mu, repeats, in) || !in.plain_values || in.problem.points > 64) return py::none();
-            if (hafnian_work(in.problem).multiply_adds > kFastWork) return py::none();
             const FpEnvironment guard;
-            const std::complex<double> value = hafnian(in.problem, isa(), 1, {}).value;
-            if (!std::isfinite(value.real()) || !std::isfinite(value.imag())) return py::none();
-            return number(in.problem, value);
+            const HafnianResult result = hafnian(in.problem, isa(), 1, {}, kFastWork);
+            if (!result.finished || !std::isfinite(result.value.real()) || !std::isfinite(result.value.imag())) return py::none();
+            return number(in.problem, result.value);
         },
         arg("K"), arg("mu") = py::none(), arg("repeats") = py::none(), "haf(K, mu; repeats), or None where the arguments need a look or the work time.");
     m.def(

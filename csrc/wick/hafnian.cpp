@@ -622,7 +622,7 @@ HafnianWork hafnian_work(const HafnianProblem& problem) {
 
 double hafnian_seconds(const HafnianWork& work, Isa isa) { return work.multiply_adds / rate(isa); }
 
-HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll) {
+HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll, double most_work) {
     if (minors_serve(problem)) {
         const int n = static_cast<int>(problem.points);
         if (!problem.complex) return {small_hafnian(n, problem.K, n, problem.mu)};
@@ -633,9 +633,12 @@ HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, 
     if (trivial(request)) return {0.0};
     const Sieve sieve(request);
     if (!prefers_multisets(request, sieve)) {
+        if (sieve.multiply_adds > most_work) return {0.0, false};
         require_reach(request, sieve);
         return run_sieve(request, sieve, isa, threads, poll);
     }
+    double bytes;
+    if (multiset_work(request, bytes) > most_work) return {0.0, false};
     const std::vector<int> s = Scales(request).power();
     const Complex value = problem.complex ? multiset_table<Complex>(request, s).whole() : Complex(multiset_table<double>(request, s).whole());
     return {scaled(value, exponent_back(request, s))};

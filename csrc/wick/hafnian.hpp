@@ -9,6 +9,7 @@
 #include <complex>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <vector>
 
 #include "core/isa.hpp"
@@ -37,12 +38,14 @@ double hafnian_seconds(const HafnianWork& work, Isa isa);  // on one thread, to 
 // Called every 50 ms of long work with the share done; false gives up.
 using HafnianPoll = std::function<bool(double)>;
 
-// `finished` is false if poll gave up. threads >= 1; the result does not depend on it, nor on isa.
+// `finished` is false if poll gave up, or if the work exceeds `most_work` multiply-adds: then nothing was done. threads >= 1; the result
+// does not depend on it, nor on isa.
 struct HafnianResult {
     std::complex<double> value;
     bool finished = true;
 };
-HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll);
+HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll,
+                      double most_work = std::numeric_limits<double>::infinity());
 
 // d haf / d K_ij into K_bar (m, m), where K_ij and K_ji are one variable and each holds half, and d haf / d mu_i into mu_bar (m), null
 // without mean; (re, im) where complex. About four times the work; false if poll gave up.
