@@ -55,7 +55,7 @@ def hafnian(K, *, mu=None, repeats=None, threads=None, max_seconds=3600.0, progr
 
     Notes
     -----
-    About n^2 2^(n/2) multiply-adds: 0.05 ms at n = 24, 30 ms at n = 40, 2 s at n = 50 on one AVX-512 core (complex: four
+    About n^2 2^(n/2) multiply-adds: 0.05 ms at n = 24, 25 ms at n = 40, 2 s at n = 50 on one AVX-512 core (complex: four
     times that); with repeats prod (r/2 + 1) takes the place of 2^(n/2). Nothing is divided and badly scaled rows are
     rescaled by powers of two, exactly: the error is below 1e-13 of haf(\\|K\\|) to n = 40, integers below 2^53 are exact, and
     all bits are the same on every machine. Signed pair sieve: A. Bjorklund, SODA 2012, in the form of D. Glynn, Eur. J.
