@@ -74,6 +74,7 @@ double value_of(const MomentRows& rows, std::int64_t row, std::int64_t col) {
 
 void check_moment_memory(std::int64_t m, const std::vector<int>& orders, unsigned threads, double bytes_per_sum) {
     const double n_sums = static_cast<double>(MomentPlan::count_sums(m, orders));
+    if (orders.empty()) throw ArgumentError("no order of moments was asked for");
     const int top = *std::max_element(orders.begin(), orders.end());
     const double stripes = 2.0 * static_cast<double>(1 + m + (top > 4 ? multiset_count(m, 2) : 0));
     const double need = n_sums * (bytes_per_sum + 12.0) + threads * stripes * kMomentStride * sizeof(double);

@@ -277,3 +277,8 @@ def test_an_error_in_the_progress_callback_ends_the_work(stderr):
 
     with pytest.raises(KeyboardInterrupt):
         moments(samples(4096, 16), orders=8, stderr=stderr, progress=stop)
+
+
+def test_no_order_at_all_is_an_error_and_no_crash():
+    with pytest.raises(ArgumentError, match="no order"):
+        _core.all_moment_sums(np.ones((10, 2)), (), None, 1, None)
