@@ -94,17 +94,25 @@ TEST(derivatives_are_the_hafnians_without_those_points) {
     }
 }
 
+// Points of which no two coincide: those would be merged, and the work with them.
+Theory irregular(std::int64_t points) {
+    Theory theory(points);
+    for (std::int64_t i = 0; i < points; ++i)
+        for (std::int64_t j = 0; j < points; ++j) theory.K[static_cast<std::size_t>(i * points + j)] = std::sin(static_cast<double>(1 + i * j + i + j));
+    return theory;
+}
+
 TEST(long_work_is_shared_reports_and_can_be_given_up) {
-    const Theory theory(36);
+    const Theory theory = irregular(36), longer = irregular(60);
     const HafnianProblem problem = theory.problem(true, nullptr);
     const double alone = value(problem), shared = value(problem, 3);
     CHECK(alone == shared);
-    const HafnianResult result = hafnian(Theory(60).problem(false, nullptr), resolve_isa(""), 2, [](double) { return false; });
+    const HafnianResult result = hafnian(longer.problem(false, nullptr), resolve_isa(""), 2, [](double) { return false; });
     CHECK(!result.finished);
 }
 
 TEST(what_no_machine_can_do_is_an_error) {
-    const Theory theory(700);
+    const Theory theory = irregular(700);
     CHECK_THROWS(ArgumentError, "out of reach", value(theory.problem(true, nullptr)));
     CHECK(!std::isfinite(hafnian_work(theory.problem(true, nullptr)).multiply_adds));
 }
