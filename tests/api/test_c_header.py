@@ -201,7 +201,7 @@ def test_threads_change_no_bit_and_poll_stops_the_work(library):
     assert call(library.nnqft_hafnian, 50, big + big.T, None, None, ctypes.byref(run), np.empty(1)) == (STOPPED, "poll() gave up")
     assert len(shares) == 1 and 0 <= shares[0] < 1
     F = rng.normal(size=(200_000, 12))
-    assert call(library.nnqft_moments, *F.shape, F, None, 6, ctypes.byref(run), np.empty(library.nnqft_multiset_count(12, 6))) == (STOPPED, "poll() gave up")
+    assert call(library.nnqft_moments, *F.shape, F, None, 8, ctypes.byref(run), np.empty(library.nnqft_multiset_count(12, 8))) == (STOPPED, "poll() gave up")
 
 
 def test_moments_of_floats_and_doubles_agree_to_the_bit_where_the_numbers_do(library):
