@@ -5,6 +5,7 @@ free theory, 1/width is the coupling.
 
     networks   laws of ensembles, concrete nets, infinite-width kernels
     ensemble   correlators, measured and exact
+    eft        couplings, renormalisation, Edgeworth actions
     wick       pairings, cumulants, jackknife
     tensor     numbers with errors, symmetric tensors
     compat     hafnians under the names of other libraries
@@ -13,11 +14,11 @@ free theory, 1/width is the coupling.
 import atexit
 import logging
 
-from . import _core, compat, ensemble, errors, networks, tensor, wick
+from . import _core, compat, eft, ensemble, errors, networks, tensor, wick
 from ._build import build_info, get_include, get_library
 from ._version import __version__
 
-__all__ = ["build_info", "get_include", "get_library", "compat", "ensemble", "errors", "networks", "tensor", "wick", "__version__"]
+__all__ = ["build_info", "get_include", "get_library", "compat", "eft", "ensemble", "errors", "networks", "tensor", "wick", "__version__"]
 
 logging.getLogger("nnqft").addHandler(logging.NullHandler())
 atexit.register(_core.stop_everything)

@@ -3,7 +3,7 @@
 Every class also derives from the builtin that fits, so ``except ValueError`` works as one expects.
 """
 
-__all__ = ["ArgumentError", "DeviceError", "NNQFTError", "NNQFTWarning", "ShapeError", "StateError"]
+__all__ = ["ArgumentError", "DeviceError", "DivergenceError", "NNQFTError", "NNQFTWarning", "ShapeError", "StateError"]
 
 
 class NNQFTError(Exception):
@@ -24,6 +24,10 @@ class StateError(NNQFTError, RuntimeError):
 
 class DeviceError(NNQFTError, RuntimeError):
     """The requested device, driver or device library is missing or failed."""
+
+
+class DivergenceError(NNQFTError, ArithmeticError):
+    """The number asked for is infinite: an integral without a limit, a sum that does not converge."""
 
 
 class NNQFTWarning(UserWarning):

@@ -1,0 +1,1 @@
+"""Effective field theory of network ensembles; public names stand in `nnqft.eft`."""
