@@ -1,7 +1,7 @@
 // Truncated power series over vector lanes, real, complex or integer: coefficients of z^0, z^1, .. contiguous in memory.
 //
 // Products add their terms a_i b_j, i + j = x, to coefficient x in an order that depends on x alone: i in groups of four,
-// within a group descending. Blocks of eight coefficients live in registers.
+// within a group descending. Blocks of `kBlock` coefficients live in registers.
 #pragma once
 
 #include <stdint.h>
@@ -73,7 +73,11 @@ NNQFT_HD In operator-(In a, In b) { return {a.v - b.v}; }
 NNQFT_HD In madd(In a, In b, In c) { return {a.v * b.v + c.v}; }
 NNQFT_HD In times_sign(In t, In a) { return {t.v * a.v}; }
 
+#ifdef __SANITIZE_ADDRESS__
+constexpr int kBlock = 4;  // the same sums from a quarter of the code, which takes GCC five minutes to instrument
+#else
 constexpr int kBlock = 8;  // coefficients in registers
+#endif
 constexpr int kGroup = 4;
 
 template <int... I>
@@ -126,8 +130,8 @@ NNQFT_HD void add_product(const double* a, const double* b, int x0, E (&sum)[W])
     add_edge<E, kEdge, W>(a + x0 * E::size, b, sum);
 }
 
-// emit(x0, sum) for each block of sum_i f[2i] f[2i + 1]: first the `First` = 1 .. 8 coefficients by which `length` exceeds a
-// multiple of eight, then eight at a time.
+// emit(x0, sum) for each block of sum_i f[2i] f[2i + 1]: first the `First` = 1 .. kBlock coefficients by which `length` exceeds
+// a multiple of kBlock, then kBlock at a time.
 template <class E, int Phase, int W, int N, class Emit>
 NNQFT_HD void block_of_products(const double* const (&f)[N], int x0, Emit& emit) {
     E sum[W];

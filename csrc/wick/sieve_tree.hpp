@@ -212,18 +212,12 @@ protected:
     struct Constant {
         static constexpr int value = N;
     };
-    template <class Body>
+    template <int N = 1, class Body>
     NNQFT_HD void dispatch(int length, const Body& body) {
-        switch ((length - 1) % kBlock) {
-            case 0: return body(Constant<1>{});
-            case 1: return body(Constant<2>{});
-            case 2: return body(Constant<3>{});
-            case 3: return body(Constant<4>{});
-            case 4: return body(Constant<5>{});
-            case 5: return body(Constant<6>{});
-            case 6: return body(Constant<7>{});
-            default: return body(Constant<8>{});
+        if constexpr (N < kBlock) {
+            if ((length - 1) % kBlock != N - 1) return dispatch<N + 1>(length, body);
         }
+        body(Constant<N>{});
     }
     template <class To>
     void split(int l, const View<E>& in, const View<E>& out, To to) {
