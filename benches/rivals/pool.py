@@ -15,7 +15,9 @@ import time
 import traceback
 from contextlib import contextmanager
 
-__all__ = ["LIBRARIES", "sample", "normals", "close"]
+from . import moment_forms
+
+__all__ = ["LIBRARIES", "sample", "normals", "moments", "close"]
 
 LIBRARIES = ("numpy", "torch", "jax")
 
@@ -43,7 +45,7 @@ def _environment():
 def _serve(pipe, library, slot):
     """Answer (kind, arguments, n) with (result, processor seconds); one sampler per (kind, arguments)."""
     forms = importlib.import_module(f"{__package__}.{library}_forms")
-    make = {"sample": forms.build, "normals": forms.normals}
+    make = {"sample": forms.build, "normals": forms.normals, "moments": moment_forms.build}
     built = {}
     while True:
         request = pipe.recv()
@@ -103,6 +105,12 @@ def sample(library, workload, form, chunk, n_nets, *, threads):
 def normals(library, form, n, *, threads):
     """[(count, second moment, fourth moment) of every worker] and the processor seconds of all."""
     return _call(library, threads, ("normals", (form,), -(-n // threads)))
+
+
+def moments(library, form, order, m, n_samples):
+    """Packed sums over `n_samples` samples, on one worker of one thread."""
+    ((_, sums),), _ = _call(library, 1, ("moments", (library, form, order, m, n_samples), 1))
+    return sums
 
 
 @atexit.register

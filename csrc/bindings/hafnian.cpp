@@ -32,20 +32,15 @@ bool plain(const py::handle& object) {
     return (array.flags() & py::array::c_style) && reinterpret_cast<std::uintptr_t>(array.data()) % alignof(double) == 0;
 }
 
-// Finite, and equal to its transpose to the bit: x - x is 0 for finite x alone.
+// Finite, and equal to its transpose to the bit: x - y is 0 for finite x = y alone.
 bool tidy(const double* K, std::int64_t m, int parts) {
-    double sum = 0.0;
-    bool symmetric = true;
+    int sound = 1;
     for (std::int64_t i = 0; i < m; ++i) {
         for (std::int64_t j = 0; j <= i; ++j) {
-            for (int part = 0; part < parts; ++part) {
-                const double x = K[(i * m + j) * parts + part];
-                sum += x - x;
-                symmetric &= x == K[(j * m + i) * parts + part];
-            }
+            for (int part = 0; part < parts; ++part) sound &= K[(i * m + j) * parts + part] - K[(j * m + i) * parts + part] == 0.0;
         }
     }
-    return symmetric && sum == 0.0;
+    return sound;
 }
 bool finite(const double* x, std::int64_t count) {
     double sum = 0.0;
@@ -139,9 +134,9 @@ void bind_hafnian(py::module_& m) {
     m.def(
         "hafnian_fast",
         [](const py::object& K, const py::object& mu, const py::object& repeats) -> py::object {
+            const FpEnvironment guard;
             Arguments in;
             if (!read(K, mu, repeats, in) || !in.plain_values || in.problem.points > 64) return py::none();
-            const FpEnvironment guard;
             const HafnianResult result = hafnian(in.problem, isa(), 1, {}, kFastWork);
             if (!result.finished || !std::isfinite(result.value.real()) || !std::isfinite(result.value.imag())) return py::none();
             return number(in.problem, result.value);
@@ -149,12 +144,12 @@ void bind_hafnian(py::module_& m) {
         arg("K"), arg("mu") = py::none(), arg("repeats") = py::none(), "haf(K, mu; repeats), or None where the arguments need a look or the work time.");
     m.def(
         "hafnian_work",
-        [](const py::object& K, const py::object& mu, const py::object& repeats) {
+        [](const py::object& K, const py::object& mu, const py::object& repeats, bool derivatives) {
             const Arguments in = checked(K, mu, repeats);
-            const HafnianWork work = hafnian_work(in.problem);
+            const HafnianWork work = hafnian_work(in.problem, derivatives);
             return py::make_tuple(work.method, work.multiply_adds, hafnian_seconds(work, isa()), work.bytes);
         },
-        arg("K"), arg("mu"), arg("repeats"), "(method, multiply-adds, seconds on one thread, bytes per thread).");
+        arg("K"), arg("mu"), arg("repeats"), arg("derivatives") = false, "(method, multiply-adds, seconds on one thread, bytes per thread).");
     m.def(
         "hafnian",
         [](const py::object& K, const py::object& mu, const py::object& repeats, unsigned threads, const py::object& progress) -> py::object {

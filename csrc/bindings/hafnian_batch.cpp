@@ -80,7 +80,7 @@ private:
 };
 
 BatchRun run_of(unsigned threads, double max_seconds) {
-    if (threads < 1 || threads > kMaxThreads) throw ArgumentError("threads is " + std::to_string(threads) + ", expected 1 to " + std::to_string(kMaxThreads));
+    if (threads > kMaxThreads) throw ArgumentError("threads is " + std::to_string(threads) + ", expected up to " + std::to_string(kMaxThreads));
     return {threads, max_seconds, poll_signals};
 }
 
@@ -113,9 +113,9 @@ void bind_hafnian_batch(py::module_& m) {
         "Hafnians of index tuples (batch, n) over K (m, m), or with index None of K (batch, n, n), or packed (batch, n (n-1) / 2).");
     m.def(
         "hafnian_batch_vjp",
-        [](const py::object& K, const py::object& index, const py::object& g, const py::object& mu, bool packed, unsigned threads) {
+        [](const py::object& K, const py::object& index, const py::object& g, const py::object& mu, bool packed, unsigned threads, double max_seconds) {
             const Arguments in(K, index, mu, packed);
-            const BatchRun run = run_of(threads, 0.0);
+            const BatchRun run = run_of(threads, max_seconds);
             const py::array weights = plain<double>(g, 1, "g", "float64 of shape (batch,)");
             const std::int64_t count = in.indexed ? in.tuples.count : in.matrices.count;
             if (weights.shape(0) != count) throw ShapeError("g has " + describe(weights) + "; expected float64 of shape (" + std::to_string(count) + ",)");
@@ -131,5 +131,6 @@ void bind_hafnian_batch(py::module_& m) {
             }
             return py::make_tuple(K_bar, mu_bar);
         },
-        arg("K"), arg("index"), arg("g"), arg("mu"), arg("packed"), arg("threads"), "(K_bar, mu_bar) of sum_b g_b haf_b, mu_bar None without mu.");
+        arg("K"), arg("index"), arg("g"), arg("mu"), arg("packed"), arg("threads"), arg("max_seconds"),
+        "(K_bar, mu_bar) of sum_b g_b haf_b, mu_bar None without mu.");
 }

@@ -147,15 +147,24 @@ void bind_moments(py::module_& m) {
             }
             return py::make_tuple(sums, samples, bad.blocks, bad.first);
         }, "(sums (64, n_sums), samples (64,), blocks that are not finite, first sample of such a block).")
+        .def("means", [](const BoundMoments& a, std::uint64_t min_groups) {
+            py::array_t<double> mean(static_cast<py::ssize_t>(a.n_sums())), error(static_cast<py::ssize_t>(a.n_sums()));
+            MomentAccumulator::Means means;
+            {
+                double *to = mean.mutable_data(), *errors = error.mutable_data();
+                const ReleaseGil release;
+                const FpEnvironment guard;
+                means = a.means(min_groups, to, errors);
+            }
+            return py::make_tuple(mean, error, means.samples, means.groups, means.weighted, means.bad.blocks, means.bad.first);
+        }, py::arg("min_groups"), "(means, standard errors, samples, groups with samples, weighted, bad blocks, first bad sample).")
         .def("state", &state_of, "Canonical state: equal results give equal bytes.")
-        .def("restore", &restore, py::arg("next_block"), py::arg("limbs"), py::arg("bases"), py::arg("samples"), py::arg("waiting"), py::arg("bad_blocks"),
-             py::arg("first_bad"));
+        .def("restore", &restore, py::arg("next_block"), py::arg("limbs"), py::arg("bases"), py::arg("samples"), py::arg("waiting"),
+             py::arg("bad_blocks"), py::arg("first_bad"));
 
     m.def("moment_count", &MomentPlan::count_sums, py::arg("m"), py::arg("orders"), "Sum of C(m+n-1, n) over the orders n.");
-    m.def("all_moment_sums", [](const py::array& F, const std::vector<int>& orders, const py::object& weights, unsigned threads, const py::object& progress) {
-        return moment_sums_of(F, orders, weights, threads, progress);
-    }, py::arg("F").noconvert(), py::arg("orders"), py::arg("weights"), py::arg("threads"), py::arg("progress"),
-       "(sums of the orders one after the other, first row that made them all NaN or -1).");
+    m.def("all_moment_sums", &moment_sums_of, py::arg("F").noconvert(), py::arg("orders"), py::arg("weights"), py::arg("threads"), py::arg("progress"),
+          "(sums of the orders one after the other, first row that made them all NaN or -1).");
     m.def("moment_sums", [](const py::array& F, int order, const py::object& weights, unsigned threads) {
         return moment_sums_of(F, {order}, weights, threads, py::none()).first;
     }, py::arg("F").noconvert(), py::arg("order"), py::arg("weights") = py::none(), py::kw_only(), py::arg("threads") = 1,

@@ -123,5 +123,23 @@ NNQFT_HD double sum_lanes(VF a) {
     return _mm_cvtsd_f64(_mm_add_sd(s2, _mm_unpackhi_pd(s2, s2)));
 }
 
+// out[r][k] += sum_lanes(a[r][k]), the additions of eight sums side by side.
+NNQFT_HD void add_lane_sums(const VF (&a)[4][2], double* const (&out)[4]) {
+    __m512d s[2][4], s2[2];
+    for (int k = 0; k < 2; ++k) {
+        for (int r = 0; r < 4; ++r)
+            s[k][r] = _mm512_add_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(a[r][k].v)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a[r][k].v, 1)));
+        for (int r = 0; r < 4; r += 2)
+            s[k][r] = _mm512_add_pd(_mm512_shuffle_f64x2(s[k][r], s[k][r + 1], 0x44), _mm512_shuffle_f64x2(s[k][r], s[k][r + 1], 0xee));
+        s2[k] = _mm512_add_pd(_mm512_shuffle_f64x2(s[k][0], s[k][2], 0x88), _mm512_shuffle_f64x2(s[k][0], s[k][2], 0xdd));
+    }
+    const __m512d sums = _mm512_add_pd(_mm512_unpacklo_pd(s2[0], s2[1]), _mm512_unpackhi_pd(s2[0], s2[1]));
+    const auto add = [](double* to, __m128d x) { _mm_storeu_pd(to, _mm_add_pd(_mm_loadu_pd(to), x)); };
+    add(out[0], _mm512_castpd512_pd128(sums));
+    add(out[1], _mm512_extractf64x2_pd(sums, 1));
+    add(out[2], _mm512_extractf64x2_pd(sums, 2));
+    add(out[3], _mm512_extractf64x2_pd(sums, 3));
+}
+
 }  // namespace
 }  // namespace nnqft

@@ -50,6 +50,12 @@ static void moment_step(const MomentStep& step, typename Types<F>::Real* slots, 
         moment_chains<1, kProduct, kStore, F>(a, b + k * width, kStore ? out + k * width : nullptr, tiles, total ? total + k : nullptr);
 }
 
+template <int R, int K, class F>
+NNQFT_HD void add_lane_sums(const F (&s)[R][K], double* const (&out)[R]) {
+    for (int r = 0; r < R; ++r)
+        for (int k = 0; k < K; ++k) out[r][k] += sum_lanes(s[r][k]);
+}
+
 // Four steps whose tails end at one slot: below `common` each for itself, from there together, so that every slot of the
 // tail is read from the second-level cache once and not four times (528 pairs of fields: 540 KiB). The chains are the same.
 template <int R, int K, class F>
@@ -67,8 +73,9 @@ NNQFT_HD void moment_tile(const MomentStep* steps, const typename Types<F>::Real
             for (int k = 0; k < K; ++k) s[r][k] = madd(x, y[k], s[r][k]);
         }
     }
-    for (int r = 0; r < R; ++r)
-        for (int k = 0; k < K; ++k) sums[steps[r].sum + (slot - steps[r].b) + k] += sum_lanes(s[r][k]);
+    double* out[R];
+    for (int r = 0; r < R; ++r) out[r] = sums + steps[r].sum + (slot - steps[r].b);
+    add_lane_sums(s, out);
 }
 
 template <class F>

@@ -32,7 +32,8 @@ struct HafnianWork {
 
 constexpr std::int32_t kMaxRepeats = 1 << 20;
 
-HafnianWork hafnian_work(const HafnianProblem& problem);
+// Of the value, or of all derivatives: there points that coincide stay apart.
+HafnianWork hafnian_work(const HafnianProblem& problem, bool derivatives = false);
 double hafnian_seconds(const HafnianWork& work, Isa isa);  // on one thread, to a factor of two or so
 
 // Called every 50 ms of long work with the share done; false gives up.

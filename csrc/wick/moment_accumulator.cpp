@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -38,38 +39,6 @@ private:
     std::atomic<bool>& flag_;
 };
 
-bool MomentAccumulator::Replica::add(const double* values) {
-    const std::size_t n = sums.size();
-    if (only.empty() && sums.planes() == 0) {
-        if (!std::all_of(values, values + n, [](double x) { return std::isfinite(x); })) return false;
-        only.assign(values, values + n);
-        for (double& x : only) x += 0.0;  // -0 becomes the +0 of an exact sum
-        return true;
-    }
-    if (!only.empty()) {
-        sums.add(only.data());
-        only = {};
-    }
-    return sums.add(values);
-}
-
-void MomentAccumulator::Replica::merge(const Replica& other) {
-    samples += other.samples;
-    if (!other.only.empty()) {
-        add(other.only.data());
-    } else if (other.sums.planes() > 0) {
-        if (!only.empty()) sums.add(only.data());
-        only = {};
-        sums.merge(other.sums);
-    }
-}
-
-ExactSums MomentAccumulator::Replica::exact() const {
-    ExactSums all = sums;
-    if (!only.empty()) all.add(only.data());
-    return all;
-}
-
 MomentAccumulator::MomentAccumulator(std::int64_t m, const std::vector<int>& orders, std::int64_t block, std::uint64_t start)
     : blocks_(m, with_order_zero(m, orders)), orders_(orders), block_(block), next_block_(0) {
     if (block < 1 || block > kMaxBlock)
@@ -77,7 +46,7 @@ MomentAccumulator::MomentAccumulator(std::int64_t m, const std::vector<int>& ord
     if (start > kMaxSamples || start % static_cast<std::uint64_t>(block) != 0)
         throw ArgumentError("start is " + std::to_string(start) + "; expected a multiple of the block, " + std::to_string(block) + ", below 2^48");
     next_block_ = start / static_cast<std::uint64_t>(block);
-    replicas_.assign(kGroups, Replica(static_cast<std::size_t>(n_sums())));
+    replicas_.assign(kGroups, Replica{ExactSums(static_cast<std::size_t>(n_sums()))});
 }
 
 MomentSamples MomentAccumulator::waiting() const {
@@ -90,17 +59,16 @@ MomentSamples MomentAccumulator::waiting() const {
 }
 
 void MomentAccumulator::append(const MomentSamples& samples) {
-    const auto width = static_cast<std::size_t>(m() + 1);
-    waiting_.reserve(waiting_.size() + static_cast<std::size_t>(samples.count) * width);
     for (std::int64_t r = 0; r < samples.count; ++r) {
         for (std::int64_t i = 0; i < m(); ++i) waiting_.push_back(value_of(samples.rows, r, i));
         waiting_.push_back(samples.weights.data == nullptr ? 1.0 : value_of(samples.weights, r, 0));
     }
 }
 
-void MomentAccumulator::add_block(Replica& replica, std::uint64_t b, std::int64_t samples, const double* sums, std::int64_t bad_sample, Bad& bad) const {
+void MomentAccumulator::add_block(Replica& replica, std::uint64_t b, std::int64_t samples, const double* sums, std::int64_t bad_sample,
+                                  Bad& bad) const {
     replica.samples += static_cast<std::uint64_t>(samples);
-    if (bad_sample < 0 && replica.add(sums)) return;
+    if (bad_sample < 0 && replica.sums.add(sums)) return;
     ++bad.blocks;
     bad.first = std::min(bad.first, b * static_cast<std::uint64_t>(block_) + static_cast<std::uint64_t>(std::max<std::int64_t>(bad_sample, 0)));
 }
@@ -108,10 +76,17 @@ void MomentAccumulator::add_block(Replica& replica, std::uint64_t b, std::int64_
 void MomentAccumulator::close(Replica& replica, Bad& bad) const {
     const MomentSamples samples = waiting();
     if (samples.count == 0) return;
-    std::vector<double> sums(static_cast<std::size_t>(n_sums()));
+    const std::unique_ptr<double[]> sums(new double[static_cast<std::size_t>(n_sums())]);
     std::int64_t bad_sample = -1;
-    if (!blocks_.run(samples, block_, 1, sums.data(), &bad_sample, {})) throw StateError("the process is ending: the moments were not computed");
-    add_block(replica, next_block_, samples.count, sums.data(), bad_sample, bad);
+    if (!blocks_.run(samples, block_, 1, sums.get(), &bad_sample, {})) throw StateError("the process is ending: the moments were not computed");
+    add_block(replica, next_block_, samples.count, sums.get(), bad_sample, bad);
+}
+
+MomentAccumulator::Replica MomentAccumulator::closed(Bad& bad) const {
+    Replica replica = replicas_[open()];
+    bad = bad_;
+    close(replica, bad);
+    return replica;
 }
 
 void MomentAccumulator::push(const MomentSamples& samples, unsigned threads, const MomentPoll& poll) {
@@ -123,7 +98,7 @@ void MomentAccumulator::push(const MomentSamples& samples, unsigned threads, con
         at = std::min(samples.count, block_ - waiting().count);
         append(samples.slice(0, at));
         if (waiting().count == block_) {
-            close(replicas_[next_block_ % kGroups], bad_);
+            close(replicas_[open()], bad_);
             ++next_block_;
             waiting_.clear();
         }
@@ -136,13 +111,13 @@ void MomentAccumulator::push(const MomentSamples& samples, unsigned threads, con
 void MomentAccumulator::push_blocks(const MomentSamples& samples, unsigned threads, const MomentPoll& poll) {
     const auto width = static_cast<std::size_t>(n_sums());
     const std::int64_t batch = std::min(blocks_.batch(), samples.count / block_);
-    std::vector<double> sums(width * static_cast<std::size_t>(batch));
+    const std::unique_ptr<double[]> sums(new double[width * static_cast<std::size_t>(batch)]);
     std::vector<std::int64_t> bad_sample(static_cast<std::size_t>(batch));
     for (std::int64_t at = 0; at < samples.count; at += batch * block_) {
         const MomentSamples part = samples.slice(at, std::min(batch * block_, samples.count - at));
         const auto poll_part = [&](std::uint64_t done) { return !poll || poll(static_cast<std::uint64_t>(at) + done); };
         if (at > 0) poll_part(0);  // batches may be shorter than the time between two polls
-        if (!blocks_.run(part, block_, threads, sums.data(), bad_sample.data(), poll_part))
+        if (!blocks_.run(part, block_, threads, sums.get(), bad_sample.data(), poll_part))
             throw StateError("the process is ending: not all samples were added");
 
         // Each replica takes its blocks in turn, while its limbs are in cache. Nothing interrupts this: it takes milliseconds.
@@ -150,7 +125,7 @@ void MomentAccumulator::push_blocks(const MomentSamples& samples, unsigned threa
         std::vector<Bad> bad(kGroups);
         const auto add = [&](std::uint64_t g, unsigned, const StopFlag&) {
             for (std::uint64_t b = (g + kGroups - next_block_ % kGroups) % kGroups; b < n_blocks; b += kGroups)
-                add_block(replicas_[g], next_block_ + b, block_, sums.data() + b * width, bad_sample[b], bad[g]);
+                add_block(replicas_[g], next_block_ + b, block_, sums.get() + b * width, bad_sample[b], bad[g]);
         };
         if (threads > 1 && n_blocks * width > 200'000) {
             if (!run_blocks(0, kGroups, threads, add, {})) throw StateError("the process is ending: not all samples were added");
@@ -165,16 +140,20 @@ void MomentAccumulator::push_blocks(const MomentSamples& samples, unsigned threa
 
 void MomentAccumulator::merge(const MomentAccumulator& other) {
     if (other.m() != m() || other.orders_ != orders_ || other.block_ != block_)
-        throw StateError("cannot merge: " + std::to_string(m()) + " fields, " + std::to_string(n_sums()) + " sums and blocks of " + std::to_string(block_) +
-                         " samples here, " + std::to_string(other.m()) + ", " + std::to_string(other.n_sums()) + " and " + std::to_string(other.block_) +
-                         " there");
+        throw StateError("cannot merge: " + std::to_string(m()) + " fields, " + std::to_string(n_sums()) + " sums and blocks of " +
+                         std::to_string(block_) + " samples here, " + std::to_string(other.m()) + ", " + std::to_string(other.n_sums()) + " and " +
+                         std::to_string(other.block_) + " there");
     if (&other == this) throw StateError("cannot merge an accumulator with itself: its samples are counted already");
     const InUse mine(*this), theirs(other);
-    Replica rest(static_cast<std::size_t>(n_sums()));
+    Replica rest{ExactSums(static_cast<std::size_t>(n_sums()))};
     Bad bad = other.bad_;
     other.close(rest, bad);
-    for (std::size_t g = 0; g < kGroups; ++g) replicas_[g].merge(other.replicas_[g]);
-    replicas_[other.next_block_ % kGroups].merge(rest);
+    const auto add = [](Replica& to, const Replica& from) {
+        to.sums.merge(from.sums);
+        to.samples += from.samples;
+    };
+    for (std::size_t g = 0; g < kGroups; ++g) add(replicas_[g], other.replicas_[g]);
+    add(replicas_[other.open()], rest);
     bad_ = {bad_.blocks + bad.blocks, std::min(bad_.first, bad.first)};
 }
 
@@ -188,36 +167,72 @@ std::uint64_t MomentAccumulator::n_samples() const {
 std::uint64_t MomentAccumulator::bytes() const {
     const InUse lock(*this);
     std::uint64_t n = sizeof *this + waiting_.capacity() * sizeof(double);
-    for (const Replica& r : replicas_) n += r.sums.bytes() + r.only.capacity() * sizeof(double);
+    for (const Replica& r : replicas_) n += r.sums.bytes();
     return n;
 }
 
 MomentAccumulator::Bad MomentAccumulator::replica_sums(double* sums, std::uint64_t* samples) const {
     const InUse lock(*this);
-    Bad bad = bad_;
-    const std::size_t open = next_block_ % kGroups;
+    Bad bad;
+    const Replica finished = closed(bad);
     for (std::size_t g = 0; g < kGroups; ++g) {
-        const auto write = [&, to = sums + g * static_cast<std::size_t>(n_sums())](const Replica& r) {
-            samples[g] = r.samples;
-            if (r.only.empty()) r.sums.round(to);
-            else std::copy(r.only.begin(), r.only.end(), to);
-        };
-        if (g != open || waiting_.empty()) {
-            write(replicas_[g]);
-            continue;
-        }
-        Replica closed = replicas_[g];
-        close(closed, bad);
-        write(closed);
+        const Replica& r = g == open() ? finished : replicas_[g];
+        r.sums.round(sums);
+        sums += n_sums();
+        *samples++ = r.samples;
     }
     return bad;
+}
+
+MomentAccumulator::Means MomentAccumulator::means(std::uint64_t min_groups, double* mean, double* error) const {
+    const InUse lock(*this);
+    struct Group {
+        std::vector<double> sums;
+        double samples, weight;  // n_g / (n - n_g) / G
+    };
+    Means means;
+    std::vector<Group> groups;
+    const Replica finished = closed(means.bad);
+    for (std::size_t g = 0; g < kGroups; ++g) {
+        const Replica& r = g == open() ? finished : replicas_[g];
+        if (r.samples == 0) continue;
+        groups.push_back({std::vector<double>(static_cast<std::size_t>(n_sums())), static_cast<double>(r.samples), 0.0});
+        r.sums.round(groups.back().sums.data());
+        means.samples += r.samples;
+        means.weighted |= groups.back().sums[0] != groups.back().samples;
+    }
+    means.groups = groups.size();
+    if (groups.empty() || means.weighted) return means;
+    const auto n = static_cast<double>(means.samples);
+    for (Group& g : groups) g.weight = g.samples / (n - g.samples) / static_cast<double>(groups.size());
+
+    constexpr std::int64_t kStep = 512;  // sums, 4 KiB of each group: they come from cache the second time
+    for (std::int64_t first = 0; first < n_sums(); first += kStep) {
+        const std::int64_t last = std::min(n_sums(), first + kStep);
+        std::fill(mean + first, mean + last, 0.0);
+        std::fill(error + first, error + last, 0.0);
+        for (const Group& g : groups)
+            for (std::int64_t i = first; i < last; ++i) mean[i] += g.sums[static_cast<std::size_t>(i)];
+        for (std::int64_t i = first; i < last; ++i) mean[i] /= n;
+        for (const Group& g : groups) {
+            const double* const sums = g.sums.data();
+            const double per_sample = 1.0 / g.samples, weight = g.weight;
+            for (std::int64_t i = first; i < last; ++i) {
+                const double deviation = sums[i] * per_sample - mean[i];
+                error[i] += weight * deviation * deviation;
+            }
+        }
+        for (std::int64_t i = first; i < last; ++i)
+            error[i] = groups.size() < min_groups ? std::numeric_limits<double>::quiet_NaN() : std::sqrt(error[i]);
+    }
+    return means;
 }
 
 MomentAccumulator::State MomentAccumulator::state() const {
     const InUse lock(*this);
     State state{next_block_, {}, {}, waiting_, bad_};
     for (const Replica& r : replicas_) {
-        state.sums.push_back(r.exact());
+        state.sums.push_back(r.sums);
         state.sums.back().canonicalise();
         state.samples.push_back(r.samples);
     }
@@ -245,7 +260,6 @@ void MomentAccumulator::restore(State state) {
     waiting_ = std::move(state.waiting);
     bad_ = state.bad;
     for (std::size_t g = 0; g < kGroups; ++g) {
-        replicas_[g] = Replica(static_cast<std::size_t>(n_sums()));
         replicas_[g].sums = std::move(state.sums[g]);
         replicas_[g].samples = state.samples[g];
     }

@@ -43,6 +43,16 @@ public:
     // (kGroups, n_sums) sums rounded to nearest, samples of each replica; the unfinished block counts as a short one.
     Bad replica_sums(double* sums, std::uint64_t* samples) const;
 
+    struct Means {
+        std::uint64_t samples = 0, groups = 0;  // replicas that hold samples
+        bool weighted = false;                  // some sum of weights is not the number of samples: then nothing is written
+        Bad bad;
+    };
+    // Sums over all samples by their number, and standard errors by the delete-one-replica jackknife, NaN with fewer than
+    // `min_groups` of them: with n_g of n samples in replica g of G, whose mean is M_g,
+    //     mean = sum_g n_g M_g / n,   error^2 = 1/G sum_g n_g / (n - n_g) (M_g - mean)^2.
+    Means means(std::uint64_t min_groups, double* mean, double* error) const;
+
     // For saving: everything, with the replicas' sums in canonical form.
     struct State {
         std::uint64_t next_block = 0;
@@ -59,14 +69,8 @@ public:
     static double expected_bytes(double n_sums) { return n_sums * kGroups * 5 * sizeof(std::int64_t); }
 
 private:
-    // The sums of one block are kept as they are; limbs come with the second.
     struct Replica {
-        explicit Replica(std::size_t n_sums) : sums(n_sums) {}
-        bool add(const double* values);
-        void merge(const Replica& other);
-        ExactSums exact() const;
         ExactSums sums;
-        std::vector<double> only;
         std::uint64_t samples = 0;
     };
     // Holds an accumulator for one call; StateError if another is at work: of another thread, or of a progress callback.
@@ -76,6 +80,9 @@ private:
     void append(const MomentSamples& samples);
     // Sums of the waiting samples into `replica`, as block next_block_.
     void close(Replica& replica, Bad& bad) const;
+    // The replica that the unfinished block belongs to, with it; in `bad` what was bad of all.
+    Replica closed(Bad& bad) const;
+    std::size_t open() const noexcept { return next_block_ % kGroups; }
     // Block b of the stream; bad_sample as MomentBlocks::run() gives it.
     void add_block(Replica& replica, std::uint64_t b, std::int64_t samples, const double* sums, std::int64_t bad_sample, Bad& bad) const;
     void push_blocks(const MomentSamples& samples, unsigned threads, const MomentPoll& poll);

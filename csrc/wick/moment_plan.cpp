@@ -45,7 +45,8 @@ void add_chunk(MomentPart& part, const std::vector<std::int32_t>& first_col, std
     const auto at = [](const std::vector<std::int32_t>& x, std::int32_t row) { return x[static_cast<std::size_t>(row)]; };
     const auto rows = static_cast<std::int32_t>(first_col.size());
     for (std::int32_t row = 0, end; row < rows && at(first_col, row) < col + cols; row = end) {
-        for (end = row + 1; end < rows && at(first_col, end) == at(first_col, row) && at(part.row_right, end) == at(part.row_right, row); ++end) {}
+        end = row + 1;
+        while (end < rows && at(first_col, end) == at(first_col, row) && at(part.row_right, end) == at(part.row_right, row)) ++end;
         const std::int32_t first = std::max(0, at(first_col, row) - col), width = cols - first;
         // Strips of about equal height, two rows or more; then pieces of about equal width.
         const auto pieces = [](std::int32_t length, std::int32_t most) { return (length + most - 1) / most; };
@@ -63,6 +64,7 @@ void add_chunk(MomentPart& part, const std::vector<std::int32_t>& first_col, std
 
 MomentPart make_part(std::int64_t m, int order, int max_sums) {
     MomentPart part;
+    part.order = order;
     const int right_order = order - order / 2;
     const Halves rows = halves(m, order / 2), cols = halves(m, right_order);
     const auto n_cols = static_cast<std::int64_t>(cols.one.size());
@@ -81,7 +83,9 @@ MomentPart make_part(std::int64_t m, int order, int max_sums) {
     std::vector<std::int32_t> order_of(rows.last.size()), first_col;
     std::iota(order_of.begin(), order_of.end(), 0);
     std::stable_sort(order_of.begin(), order_of.end(), [&](std::int32_t a, std::int32_t b) {
-        const auto key = [&](std::int32_t r) { return std::make_pair(rows.last[static_cast<std::size_t>(r)], rows.two[static_cast<std::size_t>(r)]); };
+        const auto key = [&, at = [](std::int32_t r) { return static_cast<std::size_t>(r); }](std::int32_t r) {
+            return std::make_pair(rows.last[at(r)], rows.two[at(r)]);
+        };
         return key(a) < key(b);
     });
     for (const std::int32_t r : order_of) {

@@ -17,6 +17,7 @@ constexpr int kMaxMomentOrder = 8;
 
 // The sums of one order; rows in ascending order of their last index.
 struct MomentPart {
+    int order = 0;
     std::int64_t offset = 0;                        // of its sums among those of all orders
     std::vector<std::int32_t> row_left, row_right;  // as in MomentRun
     std::vector<std::int32_t> col_one, col_two;

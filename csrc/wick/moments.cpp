@@ -26,8 +26,8 @@ constexpr std::int64_t kBlock = 4096;  // of moment_sums()
 constexpr double kUnit = 1e7;          // multiply-adds, 0.5 ms
 constexpr double kInline = 1e8;        // below that many nobody waits long enough for signals to matter
 
-constexpr std::uint64_t twice_bits(int exponent) { return static_cast<std::uint64_t>(exponent + 1023) << 53; }  // of 2^exponent
-constexpr std::uint64_t kSmall = twice_bits(-100), kLarge = twice_bits(100), kInfinite = twice_bits(1024);
+constexpr std::uint64_t bits_of_power(int exponent) { return static_cast<std::uint64_t>(exponent + 1023) << 52; }  // of 2
+constexpr std::uint64_t kSmall = bits_of_power(-100), kLarge = bits_of_power(100), kInfinite = bits_of_power(1024);
 
 MomentKernels kernels() {
     switch (resolve_isa("")) {
@@ -85,7 +85,8 @@ void check_moment_memory(std::int64_t m, const std::vector<int>& orders, unsigne
 #endif
     if (need <= have) return;
     const auto gigabytes = [](double bytes) { return std::to_string(static_cast<long long>(std::ceil(bytes / 1e9))) + " GB"; };
-    throw ArgumentError("moments of " + std::to_string(m) + " fields up to order " + std::to_string(top) + " are " + std::to_string(static_cast<long long>(n_sums)) + " sums, which take about " + gigabytes(need) +
+    throw ArgumentError("moments of " + std::to_string(m) + " fields up to order " + std::to_string(top) + " are " +
+                        std::to_string(static_cast<long long>(n_sums)) + " sums, which take about " + gigabytes(need) +
                         " of memory, and this machine has " + gigabytes(have) + ": take fewer fields or a lower order");
 }
 
@@ -94,7 +95,7 @@ class MomentBlocks::Worker {
 public:
     Worker(const MomentBlocks& owner, bool weighted)
         : k_(owner.kernels_), plan_(owner.plan_), weighted_(weighted), right_(plan_.n_stripes()), left_(weighted ? plan_.n_stripes() : 0),
-          columns_(kMomentColumns) {}
+          columns_(kMomentColumns), largest_(static_cast<std::size_t>(plan_.m() + 1)) {}
 
     // Adds the sums over at most 256 samples for chunks first .. last - 1, counted through all orders. False if
     // stopped. `bad`: the first sample that is not finite; nothing is summed then.
@@ -104,8 +105,8 @@ public:
         double* ones = right_(0);
         std::fill(ones, ones + count, 1.0);
         std::fill(ones + count, ones + kMomentLanes * steps_, 0.0);
-        k_.pack(samples.rows, count, plan_.m(), field(0));
-        if (weighted_) k_.pack(samples.weights, count, 1, left_(0));
+        k_.pack(samples.rows, count, plan_.m(), field(0), largest_.data());
+        if (weighted_) k_.pack(samples.weights, count, 1, left_(0), &largest_.back());
 
         const Range range = measure();
         *bad = range.finite ? -1 : first_bad(count);
@@ -114,6 +115,11 @@ public:
         multiply();
         if (range.extreme) scaled_.assign(static_cast<std::size_t>(plan_.n_sums()), 0.0);
         for (const MomentPart& part : plan_.parts()) {
+            if (part.order == 0 && !weighted_) {  // the number of samples
+                if (first <= 0 && last > 0) sums[part.offset] += count;
+                --first, --last;
+                continue;
+            }
             const MomentRun run = make_run(part, range.extreme ? scaled_.data() : sums);
             const auto chunks = static_cast<std::int64_t>(part.chunks.size());
             for (std::int64_t c = std::max<std::int64_t>(first, 0); c < std::min(last, chunks); ++c) {
@@ -137,13 +143,10 @@ private:
 
     Range measure() const {
         Range range{true, false};
-        const auto look = [&](const double* column) {
-            const std::uint64_t top = k_.largest(column, steps_);
+        for (const std::uint64_t top : largest_) {
             range.finite &= top < kInfinite;
             range.extreme |= top != 0 && (top < kSmall || top >= kLarge);
-        };
-        for (std::int64_t i = 0; i < plan_.m(); ++i) look(field(i));
-        if (weighted_) look(left_(0));
+        }
         return range;
     }
 
@@ -224,7 +227,8 @@ private:
     const MomentPlan& plan_;
     const bool weighted_;
     int steps_ = 0;
-    Stripes right_, left_, columns_;  // 1, fields, pairs; with the weights; room for a chunk
+    Stripes right_, left_, columns_;             // 1, fields, pairs; with the weights; room for a chunk
+    std::vector<std::uint64_t> largest_;         // of each field, and of the weights
     std::vector<int> exponent_, left_exponent_;  // of the stripes, if they were scaled
     std::vector<double> scaled_;                 // sums over scaled fields
 };
@@ -235,32 +239,38 @@ std::int64_t MomentBlocks::batch() const noexcept { return std::max<std::int64_t
 
 bool MomentBlocks::run(const MomentSamples& samples, std::int64_t block, unsigned threads, double* sums, std::int64_t* bad,
                        const MomentPoll& poll) const {
+    if (threads < 1 || threads > kMaxThreads)
+        throw ArgumentError("threads is " + std::to_string(threads) + "; expected 1 to " + std::to_string(kMaxThreads));
     const std::int64_t n_blocks = (samples.count + block - 1) / block;
-    const bool weighted = samples.weights.data != nullptr;
+    if (n_blocks == 0) return true;
     const double work = static_cast<double>(samples.count) * static_cast<double>(n_sums() + 4 * plan_.n_stripes());
     if (work < 2 * kUnit) threads = 1;
 
     // Units: groups of blocks, or where blocks are few and large, parts of the chunks of one.
     std::int64_t chunks = 0;
     for (const MomentPart& part : plan_.parts()) chunks += static_cast<std::int64_t>(part.chunks.size());
-    const std::int64_t wanted = threads == 1 ? 1 : 8 * static_cast<std::int64_t>(threads);
-    const std::int64_t parts = std::clamp<std::int64_t>(wanted / std::max<std::int64_t>(n_blocks, 1), 1, std::clamp<std::int64_t>(n_sums() / (32 * plan_.n_stripes()), 1, chunks));
-    const std::int64_t group = std::clamp<std::int64_t>(static_cast<std::int64_t>(static_cast<double>(n_blocks) * kUnit / work), 1, std::max<std::int64_t>(1, n_blocks / wanted));
-    const std::int64_t groups = (n_blocks + group - 1) / group;
+    const std::int64_t one = 1, wanted = threads == 1 ? 1 : 8 * static_cast<std::int64_t>(threads);
+    const std::int64_t most_parts = std::clamp(n_sums() / (32 * plan_.n_stripes()), one, chunks);  // stripes are formed in each
+    const std::int64_t parts = std::clamp(wanted / n_blocks, one, most_parts);
+    const auto blocks_per_unit = static_cast<std::int64_t>(static_cast<double>(n_blocks) * kUnit / work);
+    const std::int64_t group = std::clamp(blocks_per_unit, one, std::max(one, n_blocks / wanted));
+    const std::int64_t groups = (n_blocks + group - 1) / group, units = groups * parts;
 
-    std::fill(sums, sums + n_blocks * n_sums(), 0.0);
+    if (parts > 1) std::fill(sums, sums + n_blocks * n_sums(), 0.0);
     std::atomic<std::int64_t> done{0};  // samples times parts
     std::vector<Worker> workers;
-    for (unsigned t = 0; t < threads; ++t) workers.emplace_back(*this, weighted);
+    for (std::int64_t w = 0; w < std::min<std::int64_t>(threads, units); ++w) workers.emplace_back(*this, samples.weights.data != nullptr);
     const auto work_on = [&](std::uint64_t unit, unsigned worker, const StopFlag& stop) {
         const std::int64_t part = static_cast<std::int64_t>(unit) % parts, g = static_cast<std::int64_t>(unit) / parts;
         const std::int64_t first = chunks * part / parts, last = chunks * (part + 1) / parts;
         for (std::int64_t b = g * group; b < std::min(n_blocks, (g + 1) * group); ++b) {
             const std::int64_t end = std::min(samples.count, (b + 1) * block);
+            double* const to = sums + b * n_sums();
+            if (parts == 1) std::fill(to, to + n_sums(), 0.0);  // in this thread's cache
             std::int64_t bad_sample = -1;
             for (std::int64_t r = b * block; r < end && bad_sample < 0; r += kMomentPanel) {
                 const MomentSamples panel = samples.slice(r, std::min<std::int64_t>(kMomentPanel, end - r));
-                if (!workers[worker].panel(panel, first, last, sums + b * n_sums(), &bad_sample, stop)) return;
+                if (!workers[worker].panel(panel, first, last, to, &bad_sample, stop)) return;
                 if (bad_sample >= 0) bad_sample += r - b * block;
             }
             if (part == 0) bad[b] = bad_sample;
@@ -270,11 +280,11 @@ bool MomentBlocks::run(const MomentSamples& samples, std::int64_t block, unsigne
     if (threads == 1 && work < kInline) {
         const FpEnvironment environment;
         const StopFlag never;
-        for (std::int64_t unit = 0; unit < groups * parts; ++unit) work_on(static_cast<std::uint64_t>(unit), 0, never);
+        for (std::int64_t unit = 0; unit < units; ++unit) work_on(static_cast<std::uint64_t>(unit), 0, never);
         return true;
     }
-    return run_blocks(0, static_cast<std::uint64_t>(groups * parts), threads, work_on,
-                      [&] { return !poll || poll(static_cast<std::uint64_t>(done / parts)); });
+    const auto poll_done = [&] { return !poll || poll(static_cast<std::uint64_t>(done / parts)); };
+    return run_blocks(0, static_cast<std::uint64_t>(units), threads, work_on, poll_done);
 }
 
 std::int64_t moment_sums(const MomentSamples& samples, std::int64_t m, const std::vector<int>& orders, unsigned threads, double* out,
@@ -283,18 +293,18 @@ std::int64_t moment_sums(const MomentSamples& samples, std::int64_t m, const std
     const MomentBlocks blocks(m, orders);
     const std::size_t n_sums = static_cast<std::size_t>(blocks.n_sums());
     ExactSums total(n_sums);
-    const std::int64_t batch = blocks.batch();
-    std::vector<double> sums(n_sums * static_cast<std::size_t>(std::min(batch, samples.count / kBlock + 1)));
+    const std::int64_t batch = std::min(blocks.batch(), samples.count / kBlock + 1);
+    const std::unique_ptr<double[]> sums(new double[n_sums * static_cast<std::size_t>(batch)]);
     std::vector<std::int64_t> bad(static_cast<std::size_t>(batch));
     for (std::int64_t first = 0; first < samples.count; first += batch * kBlock) {
         const MomentSamples part = samples.slice(first, std::min(batch * kBlock, samples.count - first));
         const auto poll_part = [&](std::uint64_t done) { return !poll || poll(static_cast<std::uint64_t>(first) + done); };
         if (first > 0) poll_part(0);  // batches may be shorter than the time between two polls
-        if (!blocks.run(part, kBlock, threads, sums.data(), bad.data(), poll_part))
+        if (!blocks.run(part, kBlock, threads, sums.get(), bad.data(), poll_part))
             throw StateError("the process is ending: the moments were not computed");
         for (std::int64_t b = 0; b * kBlock < part.count; ++b) {
             std::int64_t first_bad = bad[static_cast<std::size_t>(b)];
-            if (first_bad < 0 && !total.add(sums.data() + static_cast<std::size_t>(b) * n_sums)) first_bad = 0;
+            if (first_bad < 0 && !total.add(sums.get() + static_cast<std::size_t>(b) * n_sums)) first_bad = 0;
             if (first_bad < 0) continue;
             std::fill(out, out + n_sums, std::numeric_limits<double>::quiet_NaN());
             return first + b * kBlock + first_bad;

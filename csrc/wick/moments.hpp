@@ -33,8 +33,8 @@ using MomentPoll = std::function<bool(std::uint64_t done)>;
 // Sums of blocks of consecutive samples: a function of the block's samples alone, the same bits on every machine.
 //
 // Within a panel of 256 samples as moments_kernels.hpp says; the panels of a block are added in order. Where a panel's
-// fields leave 2^-100 .. 2^100 its columns are scaled by powers of two, so that no product under- or overflows on the way to
-// a sum that does not: absolute error below 2^-600 of the product of the largest |F| of the columns, besides rounding.
+// fields leave 2^-100 .. 2^100 its columns are scaled by powers of two. So products do not overflow on the way to a sum that
+// does not, nor underflow, unless they are below 2^-170 of the product of the columns' largest values.
 class MomentBlocks {
 public:
     // Block sums of the given orders, 0 (the sum of weights) .. 8, one after the other. ArgumentError for other orders.
@@ -44,7 +44,8 @@ public:
     std::int64_t n_sums() const noexcept { return plan_.n_sums(); }
 
     // sums[b * n_sums ..] for block b: samples b * block .. of `samples`; the last block may be shorter. bad[b]: the first
-    // sample with a NaN or infinity, counted from the start of block b, whose sums are not written then; else -1. False if stopped.
+    // sample with a NaN or infinity, counted from the start of block b, whose sums mean nothing then; else -1. False if
+    // stopped. ArgumentError unless threads is in 1 .. kMaxThreads.
     bool run(const MomentSamples& samples, std::int64_t block, unsigned threads, double* sums, std::int64_t* bad, const MomentPoll& poll) const;
 
     // Blocks that run() should be given at once: 8 MB of sums.

@@ -49,11 +49,9 @@ struct MomentRows {
 struct MomentKernels {
     int max_sums;  // of a tile: rows * cols
 
-    // Stripes out[i] of m values for `count` samples, zero up to the next multiple of kMomentLanes.
-    void (*pack)(const MomentRows& rows, int count, std::int64_t m, double* out);
-
-    // The largest of 2 |bits of x|, x in a stripe of 8 steps samples: as integers, these are ordered as |x| is.
-    std::uint64_t (*largest)(const double* stripe, int steps);
+    // Stripes out[i] of m values for `count` samples, zero up to the next multiple of kMomentLanes. largest[i]: the bits of
+    // the largest |value|; bits of magnitudes are ordered as these are, with infinity and NaN beyond all others.
+    void (*pack)(const MomentRows& rows, int count, std::int64_t m, double* out, std::uint64_t* largest);
 
     // out[s] = factor * in[s] for `count` stripes.
     void (*products)(const double* factor, const double* in, double* out, std::int64_t count, int steps);

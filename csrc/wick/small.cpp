@@ -79,31 +79,30 @@ int scale_exponent(double K_most, double mu_most) {
 
 // The lanes of a panel that leave the window of the plain recursion, and the s of each.
 struct Outside {
-    bool any = false, lane[kLanes];
+    bool finite = true, any = false, lane[kLanes];
     int exponent[kLanes];
 
-    Outside(const SmallKernels& kernels, int n, bool mean, const double* panel) {
-        const SmallWindow window(n, mean);
+    Outside(const PanelWork& work, const double* panel) {
         SmallRange K, mu;
-        kernels.range(panel, pair_count(n), &K);
-        kernels.range(panel + pair_count(n) * kLanes, mean ? n : 0, &mu);
+        work.kernels.range(panel, work.pairs, &K);
+        work.kernels.range(panel + work.pairs * kLanes, work.inputs - work.pairs, &mu);
         for (int i = 0; i < kLanes; ++i) {
-            const bool finite = std::isfinite(K.most[i]) && std::isfinite(mu.most[i]);
-            lane[i] = finite && !window.holds(K.least[i], K.most[i], mu.least[i], mu.most[i]);
-            exponent[i] = lane[i] ? scale_exponent(K.most[i], mu.most[i]) : 0;
+            finite &= std::isfinite(K.most[i]) && std::isfinite(mu.most[i]);
+            lane[i] = !work.window.holds({K.least[i], K.most[i], mu.least[i], mu.most[i]});
             any |= lane[i];
         }
+        for (int i = 0; i < kLanes && finite && any; ++i) exponent[i] = lane[i] ? scale_exponent(K.most[i], mu.most[i]) : 0;
     }
 
     // K 4^-s and mu 2^-s, in steps of 2^-s: a double always holds that.
-    SmallPanel scaled(int n, bool mean, const double* panel) const {
+    SmallPanel scaled(const PanelWork& work, const double* panel) const {
         SmallPanel out;
         double step[kLanes];
         for (int i = 0; i < kLanes; ++i) step[i] = std::ldexp(1.0, -exponent[i]);
-        for (int slot = 0; slot < pair_count(n) + (mean ? n : 0); ++slot) {
+        for (int slot = 0; slot < work.inputs; ++slot) {
             for (int i = 0; i < kLanes; ++i) {
                 const int at = slot * kLanes + i;
-                out.at[at] = panel[at] * step[i] * (slot < pair_count(n) ? step[i] : 1.0);
+                out.at[at] = panel[at] * step[i] * (slot < work.pairs ? step[i] : 1.0);
             }
         }
         return out;
@@ -138,44 +137,46 @@ const SmallKernels& small_kernels() {
 // A product of n/2 entries of K, or of pairs of entries of mu, lies within 2^+-900, and there are fewer than 2^18 of them: sums stay
 // below 2^918, and a difference may cancel to 2^-120 of its terms before it loses a bit.
 SmallWindow::SmallWindow(int n, bool mean) {
-    mu_most = std::ldexp(1.0, 900 / n);
-    mu_least = 1.0 / mu_most;
-    K_most = mu_most * mu_most;
-    K_least = mu_least * mu_least;
-    if (!mean) mu_most = mu_least = 1.0;
+    const double mu = std::ldexp(1.0, 900 / n);
+    bound.least_K = 1.0 / mu / mu;
+    bound.most_K = mu * mu;
+    bound.least_mu = mean ? 1.0 / mu : 1.0;
+    bound.most_mu = mean ? mu : 0.0;
 }
 
-bool SmallWindow::holds(double K_least_, double K_most_, double mu_least_, double mu_most_) const {
-    return K_least_ >= K_least && K_most_ <= K_most && mu_least_ >= mu_least && mu_most_ <= mu_most;
-}
-
-void panel_hafnians(const SmallKernels& kernels, int n, bool mean, const double* panel, double* out) {
-    const Outside outside(kernels, n, mean, panel);
-    if (!outside.any) return kernels.value[n][mean](panel, out);
+bool PanelWork::hafnians(const double* panel, double* out) const {
+    const Outside outside(*this, panel);
+    if (!outside.finite) return false;
+    if (!outside.any) {
+        kernels.value[n][mean](panel, out);
+        return true;
+    }
     alignas(64) double value[kLanes];
-    kernels.value[n][mean](outside.scaled(n, mean, panel).at, value);
+    kernels.value[n][mean](outside.scaled(*this, panel).at, value);
     for (int i = 0; i < kLanes; ++i) {
         const bool lost = outside.lane[i] && !(std::fabs(value[i]) >= kTiny);
         out[i] = lost ? WideRecursion(n, mean, panel + i).hafnian() : std::ldexp(value[i], n * outside.exponent[i]);
     }
+    return true;
 }
 
-void panel_derivatives(const SmallKernels& kernels, int n, bool mean, const double* panel, double* out) {
-    const Outside outside(kernels, n, mean, panel);
-    if (!outside.any) return kernels.derivative[n][mean](panel, out);
-    kernels.derivative[n][mean](outside.scaled(n, mean, panel).at, out);
-    for (int slot = 0; slot < pair_count(n) + (mean ? n : 0); ++slot) {
-        const int points = slot < pair_count(n) ? n - 2 : n - 1;  // that the derivative is a hafnian of
+bool PanelWork::derivatives(const double* panel, double* out) const {
+    const Outside outside(*this, panel);
+    if (!outside.finite) return false;
+    kernels.derivative[n][mean](outside.any ? outside.scaled(*this, panel).at : panel, out);
+    for (int slot = 0; slot < inputs && outside.any; ++slot) {
+        const int points = slot < pairs ? n - 2 : n - 1;  // that the derivative is a hafnian of
         for (int i = 0; i < kLanes; ++i, ++out) *out = std::ldexp(*out, points * outside.exponent[i]);
     }
+    return true;
 }
 
 double small_hafnian(int n, const double* K, std::int64_t stride, const double* mu) {
     if (n == 0) return 1.0;
     if (n % 2 && !mu) return 0.0;
     alignas(64) double out[kLanes];
-    panel_hafnians(small_kernels(), n, mu != nullptr, same_in_all_lanes(n, K, stride, mu).at, out);
-    return out[0];
+    const bool finite = PanelWork(n, mu != nullptr).hafnians(same_in_all_lanes(n, K, stride, mu).at, out);
+    return finite ? out[0] : std::numeric_limits<double>::quiet_NaN();
 }
 
 void small_hafnian_derivative(int n, const double* K, std::int64_t stride, const double* mu, double* K_bar, double* mu_bar) {
@@ -183,7 +184,9 @@ void small_hafnian_derivative(int n, const double* K, std::int64_t stride, const
     if (mu) std::fill_n(mu_bar, n, 0.0);
     if (n == 0 || (n % 2 && !mu)) return;
     SmallPanel out;
-    panel_derivatives(small_kernels(), n, mu != nullptr, same_in_all_lanes(n, K, stride, mu).at, out.at);
+    if (!PanelWork(n, mu != nullptr).derivatives(same_in_all_lanes(n, K, stride, mu).at, out.at)) {
+        std::fill_n(out.at, kPanelSlots * kLanes, std::numeric_limits<double>::quiet_NaN());
+    }
     const double* from = out.at;
     for (int i = 0; i < n; ++i) {
         for (int j = i + 1; j < n; ++j, from += kLanes) K_bar[i * n + j] = K_bar[j * n + i] = 0.5 * *from;
@@ -195,25 +198,22 @@ std::complex<double> small_hafnian_complex(int n, const std::complex<double>* K,
     if (n == 0) return 1.0;
     if (n % 2 && !mu) return 0.0;
     double inputs[2 * kPanelSlots], *to = inputs;
-    SmallRange range;  // of K in lane 0, of mu in lane 1, by parts
-    std::fill_n(range.least, 2, 1.0);
-    std::fill_n(range.most, 2, 0.0);
-    const auto put = [&](std::complex<double> z, int which) {
+    Magnitudes size;
+    const auto put = [&](std::complex<double> z, double& least, double& most) {
         for (const double part : {z.real(), z.imag()}) {
             *to++ = part;
-            if (part != 0.0) range.least[which] = std::min(range.least[which], std::fabs(part));
-            range.most[which] = std::max(range.most[which], std::fabs(part));
+            if (part != 0.0) least = std::min(least, std::fabs(part));
+            most = std::max(most, std::fabs(part));
         }
     };
     for (int i = 0; i < n; ++i) {
-        for (int j = i + 1; j < n; ++j) put(K[i * stride + j], 0);
+        for (int j = i + 1; j < n; ++j) put(K[i * stride + j], size.least_K, size.most_K);
     }
-    for (int i = 0; mu && i < n; ++i) put(mu[i], 1);
+    for (int i = 0; mu && i < n; ++i) put(mu[i], size.least_mu, size.most_mu);
 
     int exponent = 0;
-    if (std::isfinite(range.most[0]) && std::isfinite(range.most[1]) &&
-        !SmallWindow(n, mu).holds(range.least[0], range.most[0], range.least[1], range.most[1])) {
-        exponent = scale_exponent(range.most[0], range.most[1]);
+    if (std::isfinite(size.most_K) && std::isfinite(size.most_mu) && !SmallWindow(n, mu != nullptr).holds(size)) {
+        exponent = scale_exponent(size.most_K, size.most_mu);
         const double step = std::ldexp(1.0, -exponent);
         for (double* x = inputs; x != to; ++x) *x = *x * step * (x - inputs < 2 * pair_count(n) ? step : 1.0);
     }

@@ -22,16 +22,35 @@ void small_hafnian_derivative(int n, const double* K, std::int64_t stride, const
 // The kernels of the instruction set in use, chosen at the first call.
 const SmallKernels& small_kernels();
 
-// Magnitudes, zero apart, within which the plain recursion neither overflows nor loses bits to underflow.
-struct SmallWindow {
-    double K_least, K_most, mu_least, mu_most;
-
-    SmallWindow(int n, bool mean);  // n >= 1
-    bool holds(double K_smallest, double K_largest, double mu_smallest, double mu_largest) const;
+// The largest entries, and the smallest but for zeros and at most 1, of K and mu.
+struct Magnitudes {
+    double least_K = 1.0, most_K = 0.0, least_mu = 1.0, most_mu = 0.0;
 };
 
-// kLanes hafnians of a panel with entries of any finite size, or the panel of their derivatives; 1 <= n <= 12, n even without mean.
-void panel_hafnians(const SmallKernels& kernels, int n, bool mean, const double* panel, double* out);
-void panel_derivatives(const SmallKernels& kernels, int n, bool mean, const double* panel, double* out);
+// Magnitudes within which the plain recursion neither overflows nor loses bits to underflow.
+struct SmallWindow {
+    Magnitudes bound;
+
+    SmallWindow(int n, bool mean);  // n >= 1
+    bool holds(const Magnitudes& x) const {
+        return x.least_K >= bound.least_K && x.most_K <= bound.most_K && x.least_mu >= bound.least_mu && x.most_mu <= bound.most_mu;
+    }
+};
+
+// Panels of n points, 1 <= n <= 12, n even without a mean.
+class PanelWork {
+public:
+    PanelWork(int n, bool mean) : n(n), mean(mean), pairs(pair_count(n)), inputs(pairs + (mean ? n : 0)), window(n, mean) {}
+
+    // The hafnians of a panel, or the panel of their derivatives, for entries of any finite size; false, and nothing, if one is not finite.
+    bool hafnians(const double* panel, double* out) const;
+    bool derivatives(const double* panel, double* out) const;
+
+    const int n;
+    const bool mean;
+    const int pairs, inputs;  // slots of K; all slots
+    const SmallWindow window;
+    const SmallKernels& kernels = small_kernels();
+};
 
 }  // namespace nnqft

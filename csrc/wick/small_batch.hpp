@@ -14,7 +14,7 @@ namespace nnqft {
 using BatchPoll = std::function<void()>;
 
 struct BatchRun {
-    unsigned threads = 1;
+    unsigned threads = 0;  // 0: as many as this process may use
     double max_seconds = 3600.0;
     BatchPoll poll;
 };
@@ -43,7 +43,7 @@ void index_hafnians(const IndexBatch& batch, const BatchRun& run, double* out);
 void matrix_hafnians(const MatrixBatch& batch, const BatchRun& run, double* out);
 
 // Of sum_b g_b haf_b. K_bar like K, zeroed by the caller; off the diagonal K_ij and K_ji are one variable, and each of the two slots takes
-// half of its derivative; packed entries take all. mu_bar like mu. n <= 12.
+// half of its derivative; packed entries take all. mu_bar like mu, or null.
 void index_hafnians_vjp(const IndexBatch& batch, const double* g, const BatchRun& run, double* K_bar, double* mu_bar);
 void matrix_hafnians_vjp(const MatrixBatch& batch, const double* g, const BatchRun& run, double* K_bar, double* mu_bar);
 

@@ -7,6 +7,13 @@
 namespace nnqft {
 namespace {
 
+// Straight-line code up to so many points; the loops beyond give the same bits. Derivatives of 11 and 12 points with a mean would outgrow
+// the instruction cache, and instrumented code takes GCC ten minutes.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr int kStraight = 6, kStraightDerivative[2] = {6, 5};
+#else
+constexpr int kStraight = kSmallPoints, kStraightDerivative[2] = {kSmallPoints, 10};  // without and with a mean
+#endif
 constexpr bool kVectors = VD::width > 1;
 
 // ---------------------------------------------------------------- the recursion
@@ -22,7 +29,7 @@ struct FromRegisters {
 
 template <int N, bool Mean, class In>
 NNQFT_HD VD recursion(const In& in) {
-    if constexpr (kVectors) return straight_value<N, Mean, VD>(in);
+    if constexpr (kVectors && N <= kStraight) return straight_value<N, Mean, VD>(in);
     else return loop_value<N, Mean, VD>(in);
 }
 
@@ -34,10 +41,9 @@ void value(const double* panel, double* out) {
 template <int N, bool Mean>
 void derivative(const double* panel, double* out) {
     constexpr int kInputs = SmallPlan<N, Mean>::kInputs;
-    constexpr bool kStraight = kVectors && (!Mean || N <= 10);  // beyond, the code would outgrow the instruction cache
     for (int lane = 0; lane < kLanes; lane += VD::width) {
         VD bar[kInputs];
-        if constexpr (kStraight) straight_derivative<N, Mean>(FromPanel{panel + lane}, bar);
+        if constexpr (kVectors && N <= kStraightDerivative[Mean]) straight_derivative<N, Mean>(FromPanel{panel + lane}, bar);
         else loop_derivative<N, Mean>(FromPanel{panel + lane}, bar);
         for (int i = 0; i < kInputs; ++i) bar[i].store(out + i * kLanes + lane);
     }
@@ -72,9 +78,6 @@ using Places = __m256i;
 NNQFT_HD Places load_places(const std::int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 NNQFT_HD Places plus(Places a, Places b) { return _mm256_add_epi32(a, b); }
 NNQFT_HD Places times(Places a, std::int32_t m) { return _mm256_mullo_epi32(a, _mm256_set1_epi32(m)); }
-NNQFT_HD bool all_equal(Places a) {
-    return _mm256_movemask_epi8(_mm256_cmpeq_epi32(a, _mm256_broadcastd_epi32(_mm256_castsi256_si128(a)))) == -1;
-}
 NNQFT_HD VD gather(const double* from, Places places) { return _mm512_i32gather_pd(places, from, 8); }
 
 // The first four numbers of each tuple.
@@ -96,7 +99,6 @@ using Places = __m128i;
 NNQFT_HD Places load_places(const std::int32_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 NNQFT_HD Places plus(Places a, Places b) { return _mm_add_epi32(a, b); }
 NNQFT_HD Places times(Places a, std::int32_t m) { return _mm_mullo_epi32(a, _mm_set1_epi32(m)); }
-NNQFT_HD bool all_equal(Places a) { return _mm_movemask_epi8(_mm_cmpeq_epi32(a, _mm_shuffle_epi32(a, 0))) == 0xffff; }
 NNQFT_HD VD gather(const double* from, Places places) {
     alignas(16) int place[4];
     _mm_store_si128(reinterpret_cast<__m128i*>(place), places);
@@ -118,7 +120,6 @@ using Places = std::int32_t;
 NNQFT_HD Places load_places(const std::int32_t* p) { return *p; }
 NNQFT_HD Places plus(Places a, Places b) { return a + b; }
 NNQFT_HD Places times(Places a, std::int32_t m) { return a * m; }
-NNQFT_HD bool all_equal(Places) { return false; }
 NNQFT_HD VD gather(const double* from, Places place) { return VD(from[place]); }
 NNQFT_HD void four_columns(const std::int32_t* tuple, int, Places* column) {
     for (int k = 0; k < 4; ++k) column[k] = tuple[k];
@@ -140,28 +141,17 @@ NNQFT_HD void columns(const std::int32_t* tuples, Places* column) {
     }
 }
 
-// The inputs of VD::width hafnians, as put(slot, values). Sorted lists of tuples share their leading numbers over many lanes: an
-// entry of K that depends on these alone is loaded once.
+// The inputs of VD::width hafnians, as put(slot, values).
 template <int N, bool Mean, class Put>
 NNQFT_HD void gather_inputs(const double* K, const double* mu, std::int32_t m, const std::int32_t* tuples, const Put& put) {
-    Places column[N], row[N];
+    Places column[N];
     columns<N>(tuples, column);
-    int shared = 0;
-    while (shared < N && all_equal(column[shared])) ++shared;
-    for (int i = 0; i < N; ++i) row[i] = times(column[i], m);
 #pragma GCC unroll 12
-    for (int j = 1; j < N; ++j) {
-        if (j < shared) {
+    for (int i = 0; i < N; ++i) {
+        const Places row = times(column[i], m);
 #pragma GCC unroll 12
-            for (int i = 0; i < j; ++i) put(pair_place(N, i, j), VD(K[tuples[i] * m + tuples[j]]));
-        } else {
-#pragma GCC unroll 12
-            for (int i = 0; i < j; ++i) put(pair_place(N, i, j), gather(K, plus(row[i], column[j])));
-        }
-    }
-    if constexpr (Mean) {
-#pragma GCC unroll 12
-        for (int i = 0; i < N; ++i) put(pair_count(N) + i, gather(mu, column[i]));
+        for (int j = i + 1; j < N; ++j) put(pair_place(N, i, j), gather(K, plus(row, column[j])));
+        if constexpr (Mean) put(pair_count(N) + i, gather(mu, column[i]));
     }
 }
 
@@ -191,14 +181,16 @@ void index_value(const double* K, const double* mu, std::int32_t m, const std::i
     }
 }
 
-template <class Integer>
+// Negative numbers are large ones without a sign.
+template <class Integer, class Unsigned>
 bool narrow(const Integer* in, std::int64_t count, std::int32_t m, std::int32_t* out) {
-    int outside = 0;
+    Unsigned most = 0;
     for (std::int64_t k = 0; k < count; ++k) {
-        out[k] = static_cast<std::int32_t>(in[k]);
-        outside |= static_cast<int>(in[k] < 0) | static_cast<int>(in[k] >= m);
+        const auto x = static_cast<Unsigned>(in[k]);
+        out[k] = static_cast<std::int32_t>(x);
+        most = most > x ? most : x;
     }
-    return !outside;
+    return count == 0 || most < static_cast<Unsigned>(m);
 }
 
 // ---------------------------------------------------------------- matrices: VD::width arrays, entries first .. first + count - 1
@@ -256,21 +248,61 @@ void transpose(const double* const* from, int count, const short* place, double*
 }
 
 // Magnitudes are compared as the integers that their bits are: in the same order, with nan after inf.
+constexpr std::int64_t kMagnitude = 0x7fffffffffffffff, kOne = 0x3ff0000000000000;
+
+#if defined(__AVX512F__)
+
+using Sizes = __m512i;
+NNQFT_HD Sizes all_lanes(std::int64_t x) { return _mm512_set1_epi64(x); }
+NNQFT_HD Sizes sizes(const double* p) { return _mm512_and_si512(_mm512_loadu_si512(p), all_lanes(kMagnitude)); }
+NNQFT_HD Sizes or_one(Sizes a) { return _mm512_mask_mov_epi64(a, _mm512_testn_epi64_mask(a, a), all_lanes(kOne)); }
+NNQFT_HD Sizes smaller(Sizes a, Sizes b) { return _mm512_min_epi64(a, b); }
+NNQFT_HD Sizes larger(Sizes a, Sizes b) { return _mm512_max_epi64(a, b); }
+NNQFT_HD void store(Sizes a, double* p) { _mm512_storeu_si512(p, a); }
+
+#elif defined(__AVX2__)
+
+using Sizes = __m256i;
+NNQFT_HD Sizes all_lanes(std::int64_t x) { return _mm256_set1_epi64x(x); }
+NNQFT_HD Sizes sizes(const double* p) { return _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), all_lanes(kMagnitude)); }
+NNQFT_HD Sizes or_one(Sizes a) { return _mm256_blendv_epi8(a, all_lanes(kOne), _mm256_cmpeq_epi64(a, all_lanes(0))); }
+NNQFT_HD Sizes smaller(Sizes a, Sizes b) { return _mm256_blendv_epi8(a, b, _mm256_cmpgt_epi64(a, b)); }
+NNQFT_HD Sizes larger(Sizes a, Sizes b) { return _mm256_blendv_epi8(b, a, _mm256_cmpgt_epi64(a, b)); }
+NNQFT_HD void store(Sizes a, double* p) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+
+#else
+
+using Sizes = std::int64_t;
+NNQFT_HD Sizes all_lanes(std::int64_t x) { return x; }
+NNQFT_HD Sizes sizes(const double* p) {
+    Sizes bits;
+    __builtin_memcpy(&bits, p, sizeof bits);
+    return bits & kMagnitude;
+}
+NNQFT_HD Sizes or_one(Sizes a) { return a ? a : kOne; }
+NNQFT_HD Sizes smaller(Sizes a, Sizes b) { return a < b ? a : b; }
+NNQFT_HD Sizes larger(Sizes a, Sizes b) { return a > b ? a : b; }
+NNQFT_HD void store(Sizes a, double* p) { __builtin_memcpy(p, &a, sizeof a); }
+
+#endif
+
 void range(const double* panel, int slots, SmallRange* range) {
-    constexpr std::int64_t kMagnitude = 0x7fffffffffffffff, kOne = 0x3ff0000000000000;
-    std::int64_t least[kLanes], most[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) least[lane] = kMagnitude, most[lane] = 0;
-    for (int slot = 0; slot < slots; ++slot) {
-        std::int64_t bits[kLanes];
-        __builtin_memcpy(bits, panel + slot * kLanes, sizeof bits);
-        for (int lane = 0; lane < kLanes; ++lane) {
-            const std::int64_t magnitude = bits[lane] & kMagnitude, or_one = magnitude ? magnitude : kOne;
-            least[lane] = or_one < least[lane] ? or_one : least[lane];
-            most[lane] = magnitude > most[lane] ? magnitude : most[lane];
+    for (int lane = 0; lane < kLanes; lane += VD::width) {
+        Sizes least = all_lanes(kOne), most = all_lanes(0);
+        for (int slot = 0; slot < slots; ++slot) {
+            const Sizes size = sizes(panel + slot * kLanes + lane);
+            least = smaller(least, or_one(size));
+            most = larger(most, size);
         }
+        store(least, range->least + lane);
+        store(most, range->most + lane);
     }
-    __builtin_memcpy(range->least, least, sizeof least);
-    __builtin_memcpy(range->most, most, sizeof most);
+}
+
+bool equal(const double* a, const double* b, int count) {
+    int different = 0;
+    for (int i = 0; i < count; ++i) different |= static_cast<int>(a[i] != b[i]);
+    return !different;
 }
 
 // ---------------------------------------------------------------- the table
@@ -291,8 +323,9 @@ constexpr SmallKernels table(std::integer_sequence<int, I...>) {
     (enter<I - I % 2 + 2, false>(kernels), ...);  // even numbers only
     kernels.transpose = transpose;
     kernels.range = range;
-    kernels.narrow32 = narrow<std::int32_t>;
-    kernels.narrow64 = narrow<std::int64_t>;
+    kernels.equal = equal;
+    kernels.narrow32 = narrow<std::int32_t, std::uint32_t>;
+    kernels.narrow64 = narrow<std::int64_t, std::uint64_t>;
     return kernels;
 }
 

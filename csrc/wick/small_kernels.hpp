@@ -16,7 +16,7 @@ struct alignas(64) SmallPanel {
     double at[kPanelSlots * kLanes];
 };
 
-// Of each lane, the largest magnitude and the smallest that is not zero (1 if there is none). inf and nan count as large.
+// Of each lane, the largest magnitude, and the smallest but for zeros and at most 1. inf and nan count as large.
 struct alignas(64) SmallRange {
     double least[kLanes], most[kLanes];
 };
@@ -35,6 +35,7 @@ struct SmallKernels {
     // to[place[k] * kLanes + lane] = from[lane][k] for k < count; a negative place drops the entry.
     void (*transpose)(const double* const* from, int count, const short* place, double* to);
     void (*range)(const double* panel, int slots, SmallRange* range);
+    bool (*equal)(const double* a, const double* b, int count);
     // Copies count numbers; false if one of them is not in [0, m).
     bool (*narrow32)(const std::int32_t* in, std::int64_t count, std::int32_t m, std::int32_t* out);
     bool (*narrow64)(const std::int64_t* in, std::int64_t count, std::int32_t m, std::int32_t* out);

@@ -18,40 +18,33 @@
 namespace nnqft {
 namespace {
 
-// ---------------------------------------------------------------- straight-line code; in(slot) reads an input
-
 template <int Count>
 using Numbers = std::make_integer_sequence<int, Count>;
 
-template <int N, bool Mean, int Slot, class T, class In>
-NNQFT_HD T slot_value(const In& in, const T* node) {
+// ---------------------------------------------------------------- straight-line code; in(slot) reads an input, node[k] is node k
+
+template <int N, bool Mean, class T, class In>
+NNQFT_HD T slot_value(const In& in, const T* node, int slot) {
     constexpr int kInputs = SmallPlan<N, Mean>::kInputs;
-    if constexpr (Slot == SmallPlan<N, Mean>::kOne) return T(1.0);
-    else if constexpr (Slot < kInputs) return in(Slot);
-    else return node[Slot - kInputs];
-}
-
-template <int N, bool Mean, int Place, class T, class In>
-NNQFT_HD T add_term(const In& in, const T* node, T sum) {
-    constexpr auto kTerm = kSmallPlan<N, Mean>.term[Place];
-    return madd(in(kTerm.factor), slot_value<N, Mean, kTerm.rest>(in, node), sum);
-}
-
-template <int N, bool Mean, int Node, class T, class In, int... I>
-NNQFT_HD T node_value(const In& in, const T* node, std::integer_sequence<int, I...>) {
-    constexpr int kFirst = kSmallPlan<N, Mean>.first[Node];
-    constexpr auto kTerm = kSmallPlan<N, Mean>.term[kFirst];
-    T sum = in(kTerm.factor) * slot_value<N, Mean, kTerm.rest>(in, node);
-    ((sum = add_term<N, Mean, kFirst + 1 + I>(in, node, sum)), ...);
-    return sum;
+    return slot == SmallPlan<N, Mean>::kOne ? T(1.0) : slot < kInputs ? in(slot) : node[slot - kInputs];
 }
 
 template <int N, bool Mean, int Node>
-constexpr int kTermsOf = kSmallPlan<N, Mean>.first[Node + 1] - kSmallPlan<N, Mean>.first[Node];
+constexpr const auto* kTermsOf = kSmallPlan<N, Mean>.term + kSmallPlan<N, Mean>.first[Node];
+template <int N, bool Mean, int Node>
+using TermNumbers = Numbers<kSmallPlan<N, Mean>.first[Node + 1] - kSmallPlan<N, Mean>.first[Node]>;
+
+template <int N, bool Mean, int Node, class T, class In, int... I>
+NNQFT_HD T node_value(const In& in, const T* node, std::integer_sequence<int, 0, I...>) {
+    constexpr const auto* term = kTermsOf<N, Mean, Node>;
+    T sum = in(term[0].factor) * slot_value<N, Mean>(in, node, term[0].rest);
+    ((sum = madd(in(term[I].factor), slot_value<N, Mean>(in, node, term[I].rest), sum)), ...);
+    return sum;
+}
 
 template <int N, bool Mean, class T, class In, int... Node>
 NNQFT_HD void forward(const In& in, T* node, std::integer_sequence<int, Node...>) {
-    ((node[Node] = node_value<N, Mean, Node>(in, node, Numbers<kTermsOf<N, Mean, Node> - 1>{})), ...);
+    ((node[Node] = node_value<N, Mean, Node>(in, node, TermNumbers<N, Mean, Node>{})), ...);
 }
 
 template <int N, bool Mean, class T, class In>
@@ -59,43 +52,44 @@ NNQFT_HD T straight_value(const In& in) {
     constexpr int kNodes = kSmallPlan<N, Mean>.nodes;
     T node[kNodes + 1];
     forward<N, Mean>(in, node, Numbers<kNodes>{});
-    return slot_value<N, Mean, kSmallPlan<N, Mean>.root>(in, node);
+    return slot_value<N, Mean>(in, node, kSmallPlan<N, Mean>.root);
 }
 
-// d(factor rest) = rest d(factor) + factor d(rest), times the derivative by the sum that the term belongs to.
-template <int N, bool Mean, int Place, class T, class In>
-NNQFT_HD void back_term(const In& in, const T* node, T bar, T* in_bar, T* node_bar) {
-    constexpr int kInputs = SmallPlan<N, Mean>::kInputs;
-    constexpr auto kTerm = kSmallPlan<N, Mean>.term[Place];
-    in_bar[kTerm.factor] = madd(slot_value<N, Mean, kTerm.rest>(in, node), bar, in_bar[kTerm.factor]);
-    if constexpr (kTerm.rest >= kInputs) {
-        node_bar[kTerm.rest - kInputs] = madd(in(kTerm.factor), bar, node_bar[kTerm.rest - kInputs]);
-    } else if constexpr (kTerm.rest >= 0) {
-        in_bar[kTerm.rest] = madd(in(kTerm.factor), bar, in_bar[kTerm.rest]);
-    }
-}
-
+// bar[slot] = d haf / d value of that slot; d(factor rest) = rest d(factor) + factor d(rest).
 template <int N, bool Mean, int Node, class T, class In, int... I>
-NNQFT_HD void back_node(const In& in, const T* node, T* in_bar, T* node_bar, std::integer_sequence<int, I...>) {
-    (back_term<N, Mean, kSmallPlan<N, Mean>.first[Node] + I>(in, node, node_bar[Node], in_bar, node_bar), ...);
+NNQFT_HD void back_node(const In& in, const T* node, T* bar, std::integer_sequence<int, I...>) {
+    constexpr const auto* term = kTermsOf<N, Mean, Node>;
+    const T whole = bar[SmallPlan<N, Mean>::kInputs + Node];
+    ((bar[term[I].factor] = madd(slot_value<N, Mean>(in, node, term[I].rest), whole, bar[term[I].factor]),
+      bar[term[I].rest] = madd(in(term[I].factor), whole, bar[term[I].rest])),
+     ...);
 }
 
 template <int N, bool Mean, class T, class In, int... Back>
-NNQFT_HD void backward(const In& in, const T* node, T* in_bar, T* node_bar, std::integer_sequence<int, Back...>) {
+NNQFT_HD void backward(const In& in, const T* node, T* bar, std::integer_sequence<int, Back...>) {
     constexpr int kLast = kSmallPlan<N, Mean>.nodes - 1;
-    (back_node<N, Mean, kLast - Back>(in, node, in_bar, node_bar, Numbers<kTermsOf<N, Mean, kLast - Back>>{}), ...);
+    (back_node<N, Mean, kLast - Back>(in, node, bar, TermNumbers<N, Mean, kLast - Back>{}), ...);
 }
 
-// in_bar[slot] = d haf / d input, in reverse mode.
+// Loops would keep the arrays in memory.
+template <class T, int... I>
+NNQFT_HD void clear(T* to, std::integer_sequence<int, I...>) {
+    ((to[I] = T(0.0)), ...);
+}
+template <class T, int... I>
+NNQFT_HD void copy(const T* from, T* to, std::integer_sequence<int, I...>) {
+    ((to[I] = from[I]), ...);
+}
+
 template <int N, bool Mean, class T, class In>
 NNQFT_HD void straight_derivative(const In& in, T* in_bar) {
-    constexpr int kNodes = kSmallPlan<N, Mean>.nodes, kInputs = SmallPlan<N, Mean>::kInputs, kRoot = kSmallPlan<N, Mean>.root;
-    T node[kNodes + 1], node_bar[kNodes + 1];
-    for (T& bar : node_bar) bar = T(0.0);
-    for (int i = 0; i < kInputs; ++i) in_bar[i] = T(0.0);
-    (kRoot < kInputs ? in_bar[kRoot] : node_bar[kNodes - 1]) = T(1.0);
+    constexpr int kNodes = kSmallPlan<N, Mean>.nodes, kInputs = SmallPlan<N, Mean>::kInputs;
+    T node[kNodes + 1], bars[1 + kInputs + kNodes], *bar = bars + 1;
     forward<N, Mean>(in, node, Numbers<kNodes>{});
-    backward<N, Mean>(in, node, in_bar, node_bar, Numbers<kNodes>{});
+    clear(bars, Numbers<1 + kInputs + kNodes>{});
+    bar[kSmallPlan<N, Mean>.root] = T(1.0);
+    backward<N, Mean>(in, node, bar, Numbers<kNodes>{});
+    copy(bar, in_bar, Numbers<kInputs>{});
 }
 
 // ---------------------------------------------------------------- loops; value[-1] is haf of nothing, inputs and nodes follow

@@ -92,6 +92,10 @@ class MomentAccumulator:
     """
     def __init__(self, m: typing.SupportsInt | typing.SupportsIndex, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], block: typing.SupportsInt | typing.SupportsIndex, start: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+    def means(self, min_groups: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], int, int, bool, int, int]:
+        """
+        (means, standard errors, samples, groups with samples, weighted, bad blocks, first bad sample).
+        """
     def merge(self, other: MomentAccumulator) -> None:
         ...
     def push(self, F: numpy.ndarray, weights: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> None:
@@ -173,7 +177,7 @@ def hafnian_batch(K: typing.Any, index: typing.Any, mu: typing.Any, packed: bool
     """
     Hafnians of index tuples (batch, n) over K (m, m), or with index None of K (batch, n, n), or packed (batch, n (n-1) / 2).
     """
-def hafnian_batch_vjp(K: typing.Any, index: typing.Any, g: typing.Any, mu: typing.Any, packed: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], typing.Any]:
+def hafnian_batch_vjp(K: typing.Any, index: typing.Any, g: typing.Any, mu: typing.Any, packed: bool, threads: typing.SupportsInt | typing.SupportsIndex, max_seconds: typing.SupportsFloat | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], typing.Any]:
     """
     (K_bar, mu_bar) of sum_b g_b haf_b, mu_bar None without mu.
     """
@@ -193,7 +197,7 @@ def hafnian_fast(K: typing.Any, mu: typing.Any = None, repeats: typing.Any = Non
     """
     haf(K, mu; repeats), or None where the arguments need a look or the work time.
     """
-def hafnian_work(K: typing.Any, mu: typing.Any, repeats: typing.Any) -> tuple[str, float, float, float]:
+def hafnian_work(K: typing.Any, mu: typing.Any, repeats: typing.Any, derivatives: bool = False) -> tuple[str, float, float, float]:
     """
     (method, multiply-adds, seconds on one thread, bytes per thread).
     """

@@ -126,7 +126,7 @@ def hafnian_vjp(K, g=1.0, *, mu=None, repeats=None, threads=None, max_seconds=36
     if not (np.ndim(g) == 0 and np.isfinite(g) and np.result_type(g, K.dtype) == K.dtype):
         raise ArgumentError(f"g must be a finite number that {K.dtype} holds, got {g!r}")
     threads = thread_count(threads)
-    _affordable(K, mu, repeats, threads, max_seconds / 4)
+    _affordable(K, mu, repeats, threads, max_seconds, derivatives=True)
     with progress_bar(progress, 100, unit="%") as report:
         poll = None if report is None else lambda share: report(100 * share)
         K_bar, mu_bar = _core.hafnian_derivative(K, mu, repeats, threads, poll)
@@ -161,15 +161,16 @@ def hafnian_cost(K, *, mu=None, repeats=None):
     return dict(zip(("method", "multiply_adds", "seconds", "bytes"), _core.hafnian_work(*_checked(K, mu, repeats)), strict=True))
 
 
-def _affordable(K, mu, repeats, threads, max_seconds):
+def _affordable(K, mu, repeats, threads, max_seconds, derivatives=False):
     if not max_seconds > 0:
         raise ArgumentError(f"max_seconds is {max_seconds}; expected a positive number, or math.inf")
-    _, operations, seconds, memory = _core.hafnian_work(K, mu, repeats)
+    _, operations, seconds, memory = _core.hafnian_work(K, mu, repeats, derivatives)
     points = len(K) if repeats is None else int(repeats.sum())
+    what = f"a hafnian of {points} points" + (" and its derivatives" if derivatives else "")
     if memory > _MAX_BYTES or not math.isfinite(operations):
-        raise ArgumentError(f"a hafnian of {points} points needs {memory:.1e} bytes and {operations:.1e} multiply-adds: it is out of reach")
+        raise ArgumentError(f"{what} needs {memory:.1e} bytes and {operations:.1e} multiply-adds: out of reach")
     if seconds / threads > max_seconds:
-        raise ArgumentError(f"a hafnian of {points} points takes about {_duration(seconds / threads)} on {threads} threads "
+        raise ArgumentError(f"{what} takes about {_duration(seconds / threads)} on {threads} threads "
                             f"({operations:.1e} multiply-adds); pass max_seconds=math.inf to insist")  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Moment tensors of samples: packed symmetric means of products, in one go (`moments`) or streaming (`MomentAccumulator`)."""
+"""Moment tensors of samples: packed symmetric means of products, in one go or streaming."""
 
 import os
 import warnings
@@ -46,7 +46,7 @@ def moments(F, *, orders=(2, 4), weights=None, stderr=True, block=None, threads=
     Returns
     -------
     dict of int to SymmetricTensor
-        For each order `.mean`, `.stderr` packed over the C(m+n-1, n) multi-indices, in units of F ** n, and `.n` samples.
+        For each order `.mean`, `.stderr` packed over the C(m+n-1, n) multi-indices, in units of F ** n; `.n` samples.
 
     Raises
     ------
@@ -57,10 +57,13 @@ def moments(F, *, orders=(2, 4), weights=None, stderr=True, block=None, threads=
 
     Notes
     -----
-    C(m+n-1, n) multiply-adds per sample and order n, none twice, in float64: about 60 to 80 % of the speed of a matrix
-    product (benches/bench_moments.py). Relative error below 1e-14 of the same sums over |F|. The same bits for any number of threads and any
-    instruction set. Fewer than 8 blocks give no error bar and an `NNQFTWarning`; a NaN or infinity anywhere makes all results nan
-    and warns with the row. Standard errors hold for independent samples; the jackknife is that of `jackknife`.
+    C(m+n-1, n) multiply-adds per sample and order n, none twice, in float64, at 40 % of the speed of a matrix product
+    for n = 4, m = 6 and 60 % and more from n = 6, m = 8 on (benches/bench_moments.py). Rounding below 1e-14 of the same
+    sums over |F|; the same bits for any number of threads and any instruction set. Fewer than 8 blocks give no error
+    bar and an `NNQFTWarning`; a NaN or infinity anywhere makes all results nan, and the warning names its row.
+
+    Standard errors hold for independent samples, by the delete-one-group jackknife (`jackknife`); without weights it
+    says stderr^2 = sum_g n_g / (n - n_g) (M_g - M)^2 / groups, with M_g the mean over the n_g samples of group g.
 
     Examples
     --------
@@ -74,7 +77,8 @@ def moments(F, *, orders=(2, 4), weights=None, stderr=True, block=None, threads=
         raise ArgumentError("F has no rows: a mean needs at least one sample")
     orders = _orders(orders)
     if stderr:
-        accumulator = MomentAccumulator(F.shape[1], orders=orders, block=_block(len(F)) if block is None else block, threads=threads)
+        block = _block(len(F)) if block is None else block
+        accumulator = MomentAccumulator(F.shape[1], orders=orders, block=block, threads=threads)
         accumulator.push(F, weights=weights, progress=progress)
         return accumulator._finalize(stacklevel=3)
     with progress_bar(progress, len(F), unit="sample") as report:
@@ -91,8 +95,8 @@ def moments(F, *, orders=(2, 4), weights=None, stderr=True, block=None, threads=
 class MomentAccumulator:
     """Moment tensors of a stream of samples: push, merge, finalize.
 
-    Blocks of consecutive samples are summed in float64 and dealt to 64 groups, whose sums are exact. So however the stream is
-    cut into pushes, and whatever the number of threads, the results have the same bits.
+    Blocks of consecutive samples are summed in float64 and dealt to 64 groups, whose sums are exact. So however the
+    stream is cut into pushes, and whatever the number of threads, the results have the same bits.
 
     Parameters
     ----------
@@ -101,10 +105,10 @@ class MomentAccumulator:
     orders : int or iterable of int
         Numbers of legs, 1 to 8.
     block : int, optional
-        Samples per block; accumulators that are merged need the same. Default: 256, and 4096 with more than 4096 moments.
+        Samples per block; accumulators that are merged need the same. Default: 256, or 4096 for more than 4096 moments.
     start : int
-        Samples of the whole stream before the first one pushed here, a multiple of `block`. Parts of one stream, each begun
-        at its place, merge to the bits of one accumulator that saw it all.
+        Samples of the whole stream before the first one pushed here, a multiple of `block`. Parts of one stream, each
+        begun at its place, merge to the bits of one accumulator that saw it all.
     threads : int, optional
         Default: `nnqft.build_info()["threads"]`.
 
@@ -115,8 +119,9 @@ class MomentAccumulator:
 
     Notes
     -----
-    Memory: up to 64 groups of 40 bytes per moment, whatever the number of samples; cost per push as in `moments`. One call at a time: another
-    thread that uses the accumulator meanwhile gets a StateError.
+    Memory: up to 64 groups of 40 bytes per moment, whatever the number of samples; cost per push as in `moments`, a
+    tenth to a quarter more with blocks of 256. One call at a time: another thread that uses the accumulator meanwhile
+    gets a StateError.
 
     Examples
     --------
@@ -198,12 +203,12 @@ class MomentAccumulator:
                 report(len(F))
 
     def merge(self, other):
-        """Adds the samples of another accumulator with the same m, orders and block; its unfinished block stays a short one.
+        """Adds the samples of another accumulator; its unfinished block stays a short one.
 
         Raises
         ------
         StateError
-            If it differs in those, or is this one.
+            If it has another m, other orders or another block, or is this one.
         """
         self._same(other)
         self._sums.merge(other._sums)
@@ -234,8 +239,8 @@ class MomentAccumulator:
         Returns
         -------
         values : dict of int to array, shape (groups, count), float64
-            Packed sums of every order. If weights were given, also order 0, shape (groups, 1): the sums of the weights, by
-            which means are to be divided.
+            Packed sums of every order. If weights were given, also order 0, shape (groups, 1): the sums of the weights,
+            by which means are to be divided.
         counts : array, shape (groups,), float64
             Samples of each group; groups without samples are left out.
 
@@ -282,27 +287,34 @@ class MomentAccumulator:
         return self._finalize(stacklevel=3)
 
     def _finalize(self, stacklevel):
-        values, counts = self._groups(stacklevel + 1)
-        if 0 in values:
-            result = jackknife(values, counts, function=_normalised)
-            mean, error = result.estimate, result.stderr
-        else:
-            mean, error = {}, {}
-            if len(counts) < _MIN_GROUPS:
-                warnings.warn(f"{len(counts)} groups of samples give no error bar: {_MIN_GROUPS} are needed", NNQFTWarning, stacklevel=stacklevel)
-            for n in self.orders:
-                mean[n], error[n] = _linear_jackknife(values[n], counts)
-        total = int(counts.sum())
-        return {n: _tensor(mean[n], error[n], n, self.m, total) for n in self.orders}
+        mean, error, n, groups, weighted, bad_blocks, first_bad = self._sums.means(_MIN_GROUPS)
+        if not n:
+            raise StateError("no sample has been pushed yet")
+        if bad_blocks:
+            _warn_bad(bad_blocks, first_bad, stacklevel + 1)
+            mean[:] = error[:] = np.nan
+        elif weighted:
+            result = jackknife(*self._groups(stacklevel + 1), function=_normalised)
+            return {k: _tensor(result.estimate[k], result.stderr[k], k, self.m, n) for k in self.orders}
+        elif groups < _MIN_GROUPS:
+            message = f"{groups} groups of samples give no error bar: {_MIN_GROUPS} are needed"
+            warnings.warn(message, NNQFTWarning, stacklevel=stacklevel)
+        means, errors = (_split(x, self.m, self.orders) for x in (mean, error))
+        return {k: _tensor(means[k], errors[k], k, self.m, n) for k in self.orders}
 
     # ---- keeping
 
     def _state(self):
         next_block, limbs, bases, samples, waiting, bad = self._sums.state()
-        header = {"format": _FORMAT, "m": self.m, "orders": list(self.orders), "block": self.block, "start": self._start, "version": __version__}
+        header = {
+            "format": _FORMAT, "m": self.m, "orders": list(self.orders), "block": self.block, "start": self._start,
+            "version": __version__,
+        }  # fmt: skip
         arrays = {
-            "limbs": np.concatenate([planes.reshape(-1) for planes in limbs]), "planes": np.array([len(planes) for planes in limbs], dtype=np.int64),
-            "bases": bases, "samples": samples, "waiting": waiting, "counters": np.array([next_block, *bad], dtype=np.uint64),
+            "limbs": np.concatenate([planes.reshape(-1) for planes in limbs]),
+            "planes": np.array([len(planes) for planes in limbs], dtype=np.int64),
+            "bases": bases, "samples": samples, "waiting": waiting,
+            "counters": np.array([next_block, *bad], dtype=np.uint64),
         }  # fmt: skip
         return header, arrays
 
@@ -315,7 +327,8 @@ class MomentAccumulator:
         ends = np.concatenate([[0], np.cumsum(planes)]) * n
         limbs = [arrays["limbs"][a:b].reshape(-1, n) for a, b in zip(ends, ends[1:])]
         next_block, bad_blocks, first_bad = arrays["counters"].tolist()
-        self._sums.restore(next_block, limbs, arrays["bases"].tolist(), arrays["samples"].tolist(), arrays["waiting"].tolist(), bad_blocks, first_bad)
+        lists = (arrays[name].tolist() for name in ("bases", "samples", "waiting"))
+        self._sums.restore(next_block, limbs, *lists, bad_blocks, first_bad)
         return self
 
     def save(self, path, *, keep_previous=False):
@@ -332,12 +345,13 @@ class MomentAccumulator:
 
     @classmethod
     def load(cls, path):
-        """Read what `save` wrote, to go on pushing. Raises StateError for any file that is not whole and consistent."""
+        """Read what `save` wrote, to go on pushing. StateError for any file that is not whole and consistent."""
         header, arrays = _store.load(path, expect=_expected_members)
         try:
             return cls._from_state(header, arrays)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise StateError(f"{os.fspath(path)!r} is whole, but holds no moments ({type(error).__name__}: {error})") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise StateError(f"{os.fspath(path)!r} is whole, but holds no moments ({reason})") from error
 
     def __reduce__(self):
         return _from_bytes, (_store.to_bytes(*self._state()),)
@@ -352,8 +366,8 @@ def _expected_members(header):
     if header.get("format") != _FORMAT:
         raise StateError(f"this is not a file of {_FORMAT}")
     return {
-        "limbs": (np.int64, (None,)), "planes": (np.int64, (64,)), "bases": (np.int64, (64,)), "samples": (np.uint64, (64,)),
-        "waiting": (np.float64, (None,)), "counters": (np.uint64, (3,)),
+        "limbs": (np.int64, (None,)), "planes": (np.int64, (64,)), "bases": (np.int64, (64,)),
+        "samples": (np.uint64, (64,)), "waiting": (np.float64, (None,)), "counters": (np.uint64, (3,)),
     }  # fmt: skip
 
 
@@ -404,21 +418,12 @@ def _normalised(means):
         return {n: M / means[0] for n, M in means.items()}
 
 
-def _linear_jackknife(sums, counts):
-    """jackknife() of the mean itself: the pseudo-values are the means of the groups, and there is no bias."""
-    n, groups = counts.sum(), len(counts)
-    with np.errstate(invalid="ignore"):
-        mean = sums.sum(axis=0) / n
-        if groups < _MIN_GROUPS:
-            return mean, np.full_like(mean, np.nan)
-        deviation = sums / counts[:, np.newaxis] - mean
-        return mean, np.sqrt(np.einsum("g,gc,gc->c", counts / (n - counts) / groups, deviation, deviation))
-
-
 def _tensor(mean, stderr, order, m, n):
-    return SymmetricTensor(mean, stderr, order=order, size=m, n=n, how={"estimator": "moments", "version": __version__})
+    how = {"estimator": "moments", "version": __version__}
+    return SymmetricTensor(mean, stderr, order=order, size=m, n=n, how=how)
 
 
 def _warn_bad(blocks, row, stacklevel):
-    warnings.warn(f"{blocks} block(s) of samples have NaN or infinity, or products that overflow, the first from row {row} on: the results are NaN",
-                  NNQFTWarning, stacklevel=stacklevel + 1)  # fmt: skip
+    what = "NaN or infinity, or products that overflow"
+    message = f"{blocks} block(s) of samples have {what}, the first from row {row} on: the results are NaN"
+    warnings.warn(message, NNQFTWarning, stacklevel=stacklevel + 1)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nnqft.errors import ArgumentError, NNQFTWarning, ShapeError
-from nnqft.wick import hafnian
+from nnqft.wick import hafnian, hafnian_vjp
 
 BITS = """
 import hashlib, numpy as np
@@ -153,6 +153,9 @@ def test_work_that_would_take_years_is_refused_with_its_price():
         hafnian(kernel(46), max_seconds=float("nan"))
     with pytest.raises(ArgumentError):
         hafnian(kernel(10), repeats=[1 << 20] * 10)
+    assert hafnian(np.ones((60, 60))) > 0  # points that coincide are one, repeated; their derivatives are not
+    with pytest.raises(ArgumentError, match="60 points and its derivatives takes about"):
+        hafnian_vjp(np.ones((60, 60)), max_seconds=1e-3)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", 10**6])

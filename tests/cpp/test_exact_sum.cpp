@@ -7,11 +7,13 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "check.hpp"
 #include "core/error.hpp"
 #include "core/exact_sum.hpp"
+#include "core/isa.hpp"
 
 using nnqft::ExactSums;
 
@@ -357,6 +359,59 @@ TEST(no_sums_at_all_are_fine) {
     none.canonicalise();
     none.round(nullptr);
     CHECK(none.planes() == 0);
+}
+
+TEST(a_sum_that_is_no_double_leaves_the_others_exact_wherever_it_stands) {
+    const std::size_t size = 1100;  // two whole steps of the kernel that looks for such sums, and a part
+    for (std::size_t odd : {std::size_t{0}, std::size_t{511}, std::size_t{512}, size - 1}) {
+        ExactSums sums(size);
+        Row row(size, 0.1), last(size, -0.2);
+        CHECK(sums.add(row.data()) && sums.add(row.data()));  // 0.2, a double
+        last[odd] = 0x1p-60;
+        CHECK(sums.add(last.data()));
+        Row expected(size);
+        expected[odd] = 0.2;  // 2^-60 is below half of its last bit
+        CHECK(rounded(sums) == expected);
+        last.assign(size, 0.0);
+        last[odd] = -0.2;
+        expected[odd] = 0x1p-60;
+        CHECK(sums.add(last.data()));
+        CHECK(rounded(sums) == expected);
+    }
+}
+
+TEST(sums_that_are_doubles_take_one_double_each) {
+    const Row row(1000, 3.0);
+    ExactSums sums(row.size()), other = sums;
+    for (int i = 0; i < 1000; ++i) CHECK((i % 3 ? sums : other).add(row.data()));
+    sums.merge(other);
+    CHECK(sums.bytes() < 10 * row.size());
+    CHECK(rounded(sums) == Row(1000, 3000.0));
+}
+
+TEST(every_instruction_set_leaves_the_same_limbs) {
+    for (std::size_t size = 1; size <= 40; ++size) {
+        std::vector<Row> rows = random_rows(static_cast<unsigned>(size), 20, size, 300.0);
+        for (Row& row : random_rows(7, 20, size, 4.0)) rows.push_back(row);
+        for (std::size_t i = 0; i < size; ++i) rows[i % 20][i] = std::vector<double>{0.0, -0.0, kTiny, -kTiny, kMax, -kMax, -3 * kTiny}[i % 7];
+        const char* before = std::getenv("NNQFT_ISA");
+        const std::string kept = before != nullptr ? before : "";
+        std::vector<std::int64_t> limbs;
+        for (const nnqft::Isa isa : nnqft::available_isas()) {
+            setenv("NNQFT_ISA", nnqft::isa_name(isa), 1);
+            ExactSums sums(size);
+            for (const Row& row : rows) CHECK(sums.add(row.data()));
+            Row bad = rows[0];
+            bad[size - 1] = kInf;
+            CHECK(!sums.add(bad.data()));
+            sums.canonicalise();
+            const std::vector<std::int64_t> got(sums.data(), sums.data() + sums.planes() * size);
+            if (limbs.empty()) limbs = got;
+            CHECK(got == limbs);
+        }
+        if (before != nullptr) setenv("NNQFT_ISA", kept.c_str(), 1);
+        else unsetenv("NNQFT_ISA");
+    }
 }
 
 }  // namespace

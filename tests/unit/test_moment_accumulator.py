@@ -22,7 +22,8 @@ ORDERS = (1, 2, 3, 4, 6)
 
 def lattice(n_samples, m):
     """Numbers in [-1, 1) with 24 bits, the same everywhere."""
-    return ((np.arange(n_samples * m, dtype=np.uint64) * 2654435761 % 2**24).astype(float) / 2**23 - 1).reshape(n_samples, m)
+    numbers = np.arange(n_samples * m, dtype=np.uint64) * 2654435761 % 2**24
+    return (numbers.astype(float) / 2**23 - 1).reshape(n_samples, m)
 
 
 def state(accumulator):
@@ -43,7 +44,7 @@ def filled(F, cuts=(), weights=None, **options):
 
 
 def digest():
-    """Of sums over 3000 rows of 5 fields with weights, in blocks of 300, and of a total over 10,000 rows of 9 fields."""
+    """Of sums over 3000 rows of 5 fields with weights, in blocks of 300, and of totals over 10,000 rows of 9 fields."""
     F, big = lattice(3000, 5), lattice(10_000, 9).astype(np.float32)
     accumulator = filled(F, (7, 1000), weights=1 + F[:, 0], block=300)
     values, _ = accumulator.sums()
@@ -62,9 +63,10 @@ def test_sums_have_the_bits_on_record():
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_bits_do_not_depend_on_instruction_set_or_threads(isa, threads, request):
-    code = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_moment_accumulator as t; print(t.digest())"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_moment_accumulator as t; print(t.digest())"
+    command = [sys.executable, "-c", code, os.path.dirname(__file__)]
     environment = os.environ | {"NNQFT_ISA": isa, "NNQFT_NUM_THREADS": str(threads)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert (done.stdout.strip(), done.stderr) == (SHA256, "")
 
 
@@ -83,7 +85,8 @@ def test_any_cut_of_the_stream_gives_the_same_bits(block):
     whole = state(filled(F, block=block))
     for cuts in ((1,), (256,), (255, 257, 258, 600), (0, 0, 1111), range(0, 1111, 10), (1110,)):
         assert state(filled(F, cuts, block=block)) == whole
-    assert state(filled(F.astype(np.float32), (500,), block=block)) == state(filled(F.astype(np.float32).astype(float), block=block))
+    narrow = F.astype(np.float32)
+    assert state(filled(narrow, (500,), block=block)) == state(filled(narrow.astype(float), block=block))
 
 
 def test_weights_of_one_are_no_weights():
@@ -219,9 +222,12 @@ def test_files_of_something_else_are_refused(tmp_path):
     from nnqft import _store
 
     header, arrays = filled(lattice(700, 2))._state()
-    changes = [({"format": "nnqft.correlators/1"}, {}), ({"m": 3}, {}), ({"orders": [2]}, {}), ({"orders": [9]}, {}), ({"block": 0}, {}), ({"block": 100}, {}),
-               ({}, {"counters": np.array([2**60, 0, 0], np.uint64)}), ({}, {"planes": arrays["planes"][::-1]}), ({}, {"bases": arrays["bases"] + 100}),
-               ({}, {"samples": 0 * arrays["samples"]}), ({}, {"waiting": arrays["waiting"][:-1]})]  # fmt: skip
+    heads = [{"format": "nnqft.correlators/1"}, {"m": 3}, {"orders": [2]}, {"orders": [9]}, {"block": 0},
+             {"block": 100}]  # fmt: skip
+    bodies = [{"counters": np.array([2**60, 0, 0], np.uint64)}, {"planes": arrays["planes"][::-1]},
+              {"bases": arrays["bases"] + 100}, {"samples": 0 * arrays["samples"]},
+              {"waiting": arrays["waiting"][:-1]}]  # fmt: skip
+    changes = [(head, {}) for head in heads] + [({}, body) for body in bodies]
     for number, (head, body) in enumerate(changes):
         path = tmp_path / str(number)
         _store.save(path, header | head, arrays | body)
@@ -238,7 +244,9 @@ def test_what_does_not_fit_is_refused():
         accumulator.push(np.zeros((4, 2)))
     with pytest.raises(ShapeError, match="int64"):
         accumulator.push(np.zeros((4, 3), int))
-    for other, what in ((MomentAccumulator(2, orders=2), "m"), (MomentAccumulator(3, orders=4), "orders"), (MomentAccumulator(3, orders=2, block=16), "block")):
+    others = {"m": MomentAccumulator(2, orders=2), "orders": MomentAccumulator(3, orders=4),
+              "block": MomentAccumulator(3, orders=2, block=16)}  # fmt: skip
+    for what, other in others.items():
         for merge in (accumulator.merge, accumulator.__add__):
             with pytest.raises(StateError, match=what):
                 merge(other)
@@ -246,7 +254,8 @@ def test_what_does_not_fit_is_refused():
         accumulator.merge(accumulator)
     with pytest.raises(TypeError):
         accumulator + 1
-    for options, message in (({"start": 100}, "multiple of the block"), ({"start": -1}, "start"), ({"block": 0}, "block"), ({"threads": 0}, "threads")):
+    for message, options in {"multiple of the block": {"start": 100}, "start": {"start": -1}, "block": {"block": 0},
+                             "threads": {"threads": 0}}.items():  # fmt: skip
         with pytest.raises(ArgumentError, match=message):
             MomentAccumulator(3, **options)
     with pytest.raises(ArgumentError, match="GB"):

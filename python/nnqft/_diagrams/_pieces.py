@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from math import prod
+from math import comb, prod
 
 import numpy as np
 
+from .. import _core
 from ..errors import ArgumentError, ShapeError
 from ._contract import affordable, contract
 
 _MODERATE = 30  # exponents of propagators that need no scaling
 _PANEL = 2**20  # doubles in one panel of products, 8 MiB
+_MOST_LEGS = 8  # of a moment tensor
 
 
 def checked(array, shape, name):
@@ -259,16 +261,22 @@ class Pieces:
     def _vertex_tensor(self, fields, weights):
         """sum_y w_y prod K(x_i, y) for every sub-tuple of the pool: a moment tensor over nodes.
 
-        Each sub-tuple is cut into halves, and the sum is one matrix product of the products over distinct halves.
+        Where the pool holds all multi-indices, C(m+n-1, n) products per node, none twice. Else each sub-tuple is cut into
+        halves, and the sum is one matrix product of the products over distinct halves.
         """
-        pool, half = self._pool(fields)[0], len(fields) // 2
-        (left, i), (right, j) = (distinct(part, self.propagators.m) for part in (pool[:, :half], pool[:, half:]))
+        pool, n = self._pool(fields)[0], len(fields)
+        K = self.propagators.get("K_xy", *fields[0])
+        real = not np.iscomplexobj(K) and not np.iscomplexobj(weights)
+        if real and len(set(fields)) == 1 and n <= _MOST_LEGS and len(pool) == comb(len(K) + n - 1, n):
+            affordable(len(pool) * len(weights), len(pool), self.max_work)
+            return _core.moment_sums(K.T, n, weights, threads=_core.default_threads())
+        (left, i), (right, j) = (distinct(part, self.propagators.m) for part in (pool[:, : n // 2], pool[:, n // 2 :]))
         affordable(len(left) * len(right) * len(weights), len(left) * len(right), self.max_work)
         table, step = 0.0, max(1, _PANEL // (len(left) + len(right) + 1))
         for first in range(0, max(1, len(weights)), step):
             panel = slice(first, first + step)
-            weighted = self._products(fields[:half], left, panel) * weights[panel]
-            table = table + weighted @ self._products(fields[half:], right, panel).T
+            weighted = self._products(fields[: n // 2], left, panel) * weights[panel]
+            table = table + weighted @ self._products(fields[n // 2 :], right, panel).T
         return table[i, j]
 
 
