@@ -6,6 +6,7 @@ free theory, 1/width is the coupling.
     networks   laws of ensembles, concrete nets, infinite-width kernels
     ensemble   correlators, measured and exact
     eft        couplings, renormalisation, Edgeworth actions
+    meanfield  deep networks at large width
     wick       pairings, cumulants, jackknife
     tensor     numbers with errors, symmetric tensors
     compat     hafnians under the names of other libraries
@@ -14,11 +15,11 @@ free theory, 1/width is the coupling.
 import atexit
 import logging
 
-from . import _core, compat, eft, ensemble, errors, networks, tensor, wick
+from . import _core, compat, eft, ensemble, errors, meanfield, networks, tensor, wick
 from ._build import build_info, get_include, get_library
 from ._version import __version__
 
-__all__ = ["build_info", "get_include", "get_library", "compat", "eft", "ensemble", "errors", "networks", "tensor", "wick", "__version__"]
+__all__ = ["build_info", "get_include", "get_library", "compat", "eft", "ensemble", "errors", "meanfield", "networks", "tensor", "wick", "__version__"]
 
 logging.getLogger("nnqft").addHandler(logging.NullHandler())
 atexit.register(_core.stop_everything)

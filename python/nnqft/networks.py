@@ -15,6 +15,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from . import _core
+from ._free_scalar import FreeScalarAmplitude
 from ._kernels import check_points  # noqa: F401  (shared with ensemble)
 from ._kernels import nngp_kernel as nngp
 from ._kernels import ntk_kernel as ntk
@@ -23,7 +24,7 @@ from ._laws import Laws
 from .errors import ArgumentError, ShapeError
 from .net import Net, activation_parameters
 
-__all__ = ["Network", "gauss_net", "relu_net", "erf_net", "cos_net", "mlp", "Net", "nngp", "ntk", "conv_nngp",
+__all__ = ["Network", "gauss_net", "relu_net", "erf_net", "cos_net", "free_scalar_net", "mlp", "Net", "nngp", "ntk", "conv_nngp",
            "residual_nngp", "RadialAmplitude", "as_key"]
 
 KERNEL_ACTIVATIONS = (
@@ -407,3 +408,46 @@ def cos_net(width, *, dim_in, sigma_w=1.0, sigma_b=1.0, momentum="normal", ampli
     """
     return Network(dim_in, width, activation="cos", sigma_w=sigma_w, sigma_b=sigma_b, phase=True, momentum=momentum,
                    amplitude=amplitude, **laws)
+
+
+def free_scalar_net(width, *, dim_in, mass=1.0, cutoff, sigma_w=1.0, sigma_b=0.0, **laws):
+    """The cos-net whose kernel is the propagator of the free massive scalar field below a momentum cutoff.
+
+    K(x, y) = sigma_b^2 + sigma_w^2 int_{|p| < cutoff} d^d p / (2 pi)^d  e^{i p.(x - y)} / (p^2 + mass^2)
+
+    Parameters
+    ----------
+    width : int
+        Neurons; wide means width >> E A^4 / (E A^2)^2, which is cutoff / (pi mass) in one dimension: see Notes.
+    dim_in : {1, 2, 3}
+    mass, cutoff : float
+        Momenta, 0 < mass, cutoff <= 1000 mass.
+    sigma_w, sigma_b : float
+        Field strength, and standard deviation of the output bias, a constant field.
+    **laws
+        As for `Network`.
+
+    Returns
+    -------
+    Network
+        An ordinary one, with exact correlators; every correlator is invariant under translations and rotations.
+
+    Raises
+    ------
+    ArgumentError
+        For dimensions, masses or cutoffs out of range.
+
+    Notes
+    -----
+    Neurons A(|w|) cos(w.x + c), w uniform in the ball |w| < cutoff, A(k) = const / sqrt(k^2 + mass^2). Interactions at finite
+    width: G_c^(4) / G_GP^(4) = (1.5 E A^4 / (E A^2)^2 - 1) / width at coincident points. Halverson, arXiv:2112.04527.
+
+    Examples
+    --------
+    >>> net = free_scalar_net(1000, dim_in=1, mass=2.0, cutoff=100.0)
+    >>> nngp(net, [[0.0], [0.5], [1.0]])[0].round(3)            # exp(-2 r) / 4
+    array([0.247, 0.092, 0.034])
+    """
+    amplitude = FreeScalarAmplitude(dim_in, float(mass), float(cutoff))
+    return cos_net(width, dim_in=dim_in, sigma_w=sigma_w, sigma_b=sigma_b, momentum=("ball", float(cutoff)), amplitude=amplitude,
+                   **laws)

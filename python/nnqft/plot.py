@@ -13,11 +13,17 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from ._plot_couplings import coupling, coupling_against_width, six_point
+from ._plot_edgeworth import edgeworth
+from ._plot_eft import beta, flow_lines, running
+from ._plot_meanfield import depth
+from ._plot_theories import along_shifts, naturalness, symmetry
 from .errors import ArgumentError, ShapeError
 
 __all__ = [
-    "COLORS", "against_width", "canvas", "diagram", "diagrams", "nets_needed", "pulls", "ratios", "require", "tensor",
-    "theme",
+    "COLORS", "against_width", "along_shifts", "beta", "canvas", "coupling", "coupling_against_width", "depth",
+    "diagram", "diagrams", "edgeworth", "flow_lines", "naturalness", "nets_needed", "pulls", "ratios", "require",
+    "running", "six_point", "symmetry", "tensor", "theme",
 ]  # fmt: skip
 
 COLORS = {

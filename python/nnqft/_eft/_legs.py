@@ -1,0 +1,140 @@
+"""Legs of vertices: K_W(x_i, y) = K(x_i, y) - sigma_b^2 of one hidden layer, without the output bias.
+
+The output bias is a Gaussian constant of its own: it enters the two-point function and no vertex.
+"""
+
+from collections.abc import Hashable
+
+import numpy as np
+
+from .._duals import dual
+from .._kernels import check_law, check_points
+from .._spectrum import amplitude_and_momentum
+from ..errors import ArgumentError, DivergenceError
+from ._radial import RadialKernel, radial_kernel
+
+__all__ = ["Legs"]
+
+_HOMOGENEOUS = ("relu", "leaky_relu", "identity")  # of degree one, if there is no bias
+_FLAT = 1e-2  # at finite distance, exponents are whole numbers only nearly
+
+
+class Legs:
+    """K_W(x_i, y) at many y.
+
+    Parameters
+    ----------
+    net : Network or law with its attributes
+        One hidden layer.
+    x : array (m, d), real
+
+    Attributes
+    ----------
+    length : float
+        Scale over which K_W varies.
+    gaussian : bool
+        K_W = sigma_w^2 exp(-sigma_w^2 |x - y|^2 / 2 d).
+    homogeneous : bool
+        K_W(x, t y) = t K_W(x, y) for t > 0.
+    """
+
+    def __init__(self, net, x):
+        if not hasattr(net, "widths"):
+            raise ArgumentError(f"net must be the law of an ensemble, a nnqft.networks.Network; got {type(net).__name__}")
+        if len(net.widths) != 1:
+            raise ArgumentError(f"vertex integrals are defined for one hidden layer; {net!r} has {len(net.widths)}")
+        self.params = check_law(net)
+        self.net, self.x = net, check_points(net, x)
+        self.dim, self.weight, self.bias = net.dim_in, net.sigma_w**2, net.sigma_b**2
+        if self.weight == 0:
+            raise ArgumentError("the kernel without output bias vanishes: sigma_w is 0")
+        self.phase = bool(getattr(net, "phase", False))
+        amplitude, ball = amplitude_and_momentum(net)
+        self.gaussian = net.activation == "gauss" or (self.phase and amplitude is None and ball is None)
+        self.homogeneous = net.activation in _HOMOGENEOUS and self.bias == 0
+        unit = np.sqrt(self.dim) / net.sigma_w
+        self.length = unit * (net.sigma_b if net.activation in _HOMOGENEOUS and self.bias > 0 else 1.0)
+        self._radial = None
+        if amplitude is not None or ball is not None:
+            self._radial = radial_kernel(net) if isinstance(net, Hashable) else RadialKernel(net)
+            self.length = 1.0 / ball if ball is not None else unit
+
+    @property
+    def special(self):
+        """Points at which K_W peaks or is not smooth: the origin, x_i, and -x_i for even and odd activations."""
+        mirror = [-self.x] if self.net.activation in ("sin", "cos") and not self.phase else []
+        return np.unique(np.concatenate([np.zeros((1, self.dim)), self.x, *mirror]), axis=0)
+
+    def __call__(self, y):
+        """K_W(x_i, y_r), shape (len(y), m)."""
+        return self.between(y, self.x)
+
+    def between(self, y, z):
+        """K_W(y_r, z_i), shape (len(y), len(z))."""
+        if self.gaussian or self._radial:
+            distance2 = sum(np.subtract.outer(a, b) ** 2 for a, b in zip(y.T, z.T, strict=True))
+            if self._radial:
+                return self._radial(np.sqrt(distance2))
+            return self.weight * np.exp(-self.weight / (2 * self.dim) * distance2)
+        with np.errstate(over="ignore", invalid="ignore"):
+            pair = self.bias + self.weight / self.dim * (y @ z.T)
+        return self.weight * dual(self.net.activation, self.params, self._variance(y)[:, None], pair, self._variance(z))
+
+    def diagonal(self, y):
+        """K_W(y, y), shape (len(y),)."""
+        if self.gaussian or self._radial:
+            return np.full(len(y), self.weight if self.gaussian else self._radial.at_zero)
+        variance = self._variance(y)
+        return self.weight * dual(self.net.activation, self.params, variance, variance, variance)
+
+    def _variance(self, y):
+        with np.errstate(over="ignore"):
+            variance = self.bias + self.weight / self.dim * (y * y).sum(axis=1)
+        if not np.isfinite(variance).all():
+            raise ArgumentError(f"the kernel overflows float64 at |y| = {np.abs(y).max():.3g}: use a smaller cutoff, sigma_w or inputs")
+        return variance
+
+    def truncation(self, order, cutoff, power, tolerance):
+        """(half the side of the box that is integrated, bound of the rest): products of legs may fall off within the cutoff.
+
+        (inf, 0) where they do not fall off and there is no cutoff.
+        """
+        if self.gaussian or (self.net.activation in ("sin", "cos") and not self.phase):
+            return min(cutoff, np.abs(self.x).max() + (9 + np.sqrt(power)) * self.length), 0.0  # exp(-40) per leg
+        if self._radial:
+            radius, rest, decay = self._radial.truncation(order, power, tolerance)
+            radius += np.abs(self.x).max()
+            if cutoff > radius and rest < np.inf:
+                return radius, rest
+            if cutoff == np.inf:
+                raise DivergenceError(f"legs fall off as |y|^-{decay:.2g} up to |y| = {radius:.3g}: an integral over {order} of them in "
+                                      f"{self.dim} dimensions finds no limit as the cutoff grows: give a finite cutoff")  # fmt: skip
+        return cutoff, 0.0
+
+    def growth(self):
+        """Exponents g with |K_W(x_i, y)| ~ |y|^g at large |y|, shape (directions, m), and of K_W(y, y).
+
+        From the kernel at two distances along axes, diagonals and +-x_i; -inf for legs that vanish.
+        """
+        corners = np.stack(np.meshgrid(*[(-1.0, 0.0, 1.0)] * self.dim, indexing="ij"), axis=-1).reshape(-1, self.dim)
+        directions = np.concatenate([corners, self.x, -self.x])
+        directions = directions[(directions != 0).any(axis=1)]
+        directions = directions / np.abs(directions).max(axis=1, keepdims=True)
+        for distance in (1e7, 1e3):
+            far = distance * max(np.abs(self.x).max(), self.length) * directions
+            try:
+                values = self(far), self(2 * far), self.diagonal(far)[:, None], self.diagonal(2 * far)[:, None]
+            except ArgumentError as overflow:
+                error = overflow
+                continue
+            return _exponent(*values[:2]), _exponent(*values[2:])[:, 0]
+        if self.net.activation != "exp":
+            raise error
+        return np.full((len(directions), len(self.x)), np.inf), np.full(len(directions), np.inf)
+
+
+def _exponent(near, further):
+    """log2 |further / near|, whole numbers cleared of their corrections at finite distance; -inf where a leg vanishes."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        g = np.where(further != 0, np.log2(np.abs(further / near)), -np.inf)
+        return np.where(np.abs(g - np.rint(g)) < _FLAT, np.rint(g), g) + 0.0

@@ -1,0 +1,1 @@
+"""Mean-field theory of networks and its corrections; public names stand in `nnqft.meanfield`."""
