@@ -4,6 +4,7 @@ cases      nets, inputs, widths, sizes            tables     numbers of the repo
 sampling   the drawn networks, kept as moments    figures    drawn with nnqft.plot
 analysis   moments to correlators with errors     writeup    the report in Markdown
 noise      what a sample can know, exactly        fits       power laws
+couplings  which action: Table 5, running, predictions; couplings_figures, couplings_writeup
 """
 
 import operator
@@ -17,6 +18,9 @@ from .._progress import progress_bar, say
 from .._report import Report
 from .analysis import analyse, exact_values
 from .cases import Scale
+from .couplings import study
+from .couplings_figures import draw_couplings
+from .couplings_writeup import write_couplings
 from .figures import draw_all
 from .sampling import sample_all, work
 from .tables import build, rates
@@ -28,10 +32,12 @@ FORMAT = "nnqft.halverson/1"
 
 
 def run(outdir="nnqft-halverson", *, scale="quick", seed=0, device="cpu", threads=None, progress=None):
-    """Rerun the correlator experiments: m_2, m_4, m_6 and connected 4- and 6-point functions against width.
+    """Rerun the paper: correlators against width, couplings of the action, predictions, running.
 
     Three nets (gauss, relu, erf) at the paper's inputs for d = 1, 2, 3, by products of outputs ("direct") and by hidden
     Gram matrices ("gram"), beside their exact values; slopes, constants, kernel checks, and what sampling cannot see.
+    Then the action: lambda and kappa, Table 5 and what explains its entries, the predicted 6-point function, beta
+    functions, the conjecture on constant couplings, technical naturalness, Edgeworth densities against histograms.
 
     Parameters
     ----------
@@ -92,16 +98,20 @@ def run(outdir="nnqft-halverson", *, scale="quick", seed=0, device="cpu", thread
         measured = [analyse(sample, exact[sample.case].at_width(sample.width)) for sample in samples]
         tables = build(measured, scale)
         analysed = time.perf_counter()
-        figures = draw_all(folder, measured, tables, scale)
+        action = study(samples, exact, scale, seed=seed, threads=threads)
+        tables |= action.tables
+        studied = time.perf_counter()
+        figures = draw_all(folder, measured, tables, scale) | draw_couplings(folder, action)
         seconds = _sampling_seconds(samples) | {
             "analysis": analysed - sampled,
-            "figures": time.perf_counter() - analysed,
+            "couplings": studied - analysed,
+            "figures": time.perf_counter() - studied,
         }
         metadata = _metadata(scale, seed, device, threads) | {
             "seconds": seconds | {"total": sum(seconds.values()), "this call": time.perf_counter() - start},
             "rates": rates(samples, tables["estimators"]),
         }
-        text = write_up(measured, tables, metadata, scale)
+        text = write_up(measured, tables, metadata, scale, write_couplings(action))
         report = Report("halverson", folder.path, metadata, tables, figures, text)
         report.save(folder)
     spent = metadata["seconds"]

@@ -12,8 +12,8 @@ _MARKS = {"measured": "", "background": " (b)", "heavy tail": " (t)"}
 _NAMES = {"m2": "m_2", "m4": "m_4", "m6": "m_6", "g4": "g_4", "g6": "g_6"}
 
 
-def write_up(measured, tables, metadata, scale):
-    """The text of report.md."""
+def write_up(measured, tables, metadata, scale, action):
+    """The text of report.md; `action` is its second half."""
     parts = [
         _head(metadata, scale),
         _reading(scale),
@@ -23,6 +23,7 @@ def write_up(measured, tables, metadata, scale):
         _kernels(tables),
         _heavy_tails(measured, scale),
         _estimators(tables, metadata),
+        action,
         _time(metadata, scale),
     ]
     return "\n\n".join(parts) + "\n"
@@ -33,9 +34,9 @@ def _figure(name, caption):
 
 
 def _head(metadata, scale):
-    return f"""# Correlators of network ensembles against width
+    return f"""# Neural networks and quantum field theory, rerun
 
-Rerun of the correlator experiments of Halverson, Maiti and Stoner, *Neural networks and quantum field theory*
+Rerun of Halverson, Maiti and Stoner, *Neural networks and quantum field theory*
 (arXiv:2008.08601): scale `{scale.name}`, seed {metadata["seed"]}, nnqft {metadata["version"]}.
 {scale.n_experiments} experiments of {scale.n_nets:,} drawn networks, {scale.total:,} in all, for every net, input
 dimension, width and estimator; every weight is drawn. Each experiment has its own seed, and both estimators see the
