@@ -104,6 +104,98 @@ def test_the_spread_of_experiments_is_the_exact_one_without_a_heavy_tail(report)
     assert np.mean(ratios) == pytest.approx(1, abs=0.06)
 
 
+# ---- which action
+
+
+def test_measured_couplings_agree_with_exact_ones_and_fall_as_the_inverse_width(report):
+    """12 numbers; with 31 degrees of freedom, one beyond 4.5 in a thousand correct studies."""
+    for row in report.tables["couplings"]:
+        exact = [other["width"] * other["exact"] for other in rows(report, "couplings", net=row["net"], dim_in=row["dim_in"])]
+        assert exact == pytest.approx([exact[0]] * 3, rel=1e-12)
+        if row["net"] != "gauss":
+            assert abs(row["pull"]) < 4.5
+            assert row["stderr"] < 0.06 * abs(row["exact"])
+    (relu,) = rows(report, "couplings", net="relu", dim_in=1, width=20)
+    assert relu["exact"] == pytest.approx(-0.625 / 100**5)
+
+
+def test_table_5_of_gauss_and_relu_is_explained_to_its_last_digit(report):
+    for net in ("gauss", "relu"):
+        one, two, three = (rows(report, "table5", net=net, model=model)[0] for model in ("M1", "M2", "M3"))
+        assert one["explained_by"].startswith("least squares")
+        for row in (two, three):
+            assert row["explained_by"].startswith("least norm")
+            assert row["rank"] == 1
+            assert not any(row["identified"])
+    (gauss,) = rows(report, "table5", net="gauss", model="M3")
+    assert gauss["min_norm"] == pytest.approx([0.000728, 0.000182, 0.001824], rel=1e-3)
+    (erf,) = rows(report, "table5", net="erf", model="M2")
+    assert erf["explained_by"] == "not reproduced"
+    assert {row["model"] for row in report.tables["table5"] if row["paper"] == []} == {"M0"}
+
+
+def test_spread_inputs_identify_couplings_and_refute_the_model(report):
+    for net in ("gauss", "erf", "cos"):
+        (row,) = rows(report, "table5_spread", net=net, model="M3")
+        assert all(row["identified"])
+        assert row["inputs"] == 4
+        assert row["mape"] > 10
+
+
+def test_six_point_functions_are_predicted_as_far_as_the_coupling_is_constant(report):
+    known = {"relu": (0.537634, 0.940860), "gauss": (0.29117, 0.40821)}
+    for net, (free, with_lambda) in known.items():
+        (row,) = rows(report, "six_point", net=net)
+        assert (row["free"], row["with_lambda"]) == pytest.approx((free, with_lambda), abs=6e-6)
+        assert row["with_lambda_and_kappa"] == pytest.approx(1, abs=1e-4)
+    (relu,) = rows(report, "six_point", net="relu")
+    assert abs(relu["measured"] - relu["with_lambda"]) < 4.5 * relu["measured_stderr"] < 0.02
+    (erf,) = rows(report, "six_point", net="erf")
+    assert erf["with_g4"] - erf["with_lambda"] > 0.03  # the identity holds, one lambda does not
+
+
+def test_the_tree_belongs_to_kappa(report):
+    (relu,) = rows(report, "sextic", net="relu")
+    assert relu["kappa"] * 100.0**7 == pytest.approx(0.3092, abs=5e-5)
+    assert relu["kappa_without_tree"] * 100.0**7 == pytest.approx(-0.1283, abs=5e-5)
+    assert relu["kappa_over_lambda2"] * relu["lambda"] == pytest.approx(relu["kappa_over_lambda"])
+
+
+def test_couplings_run_as_the_kernels_say(report):
+    for dim in (1, 2):
+        for order in (4, 6):
+            relu = rows(report, "rg", net="relu", dim_in=dim, order=order)
+            assert all(abs(row["exponent"] + dim + order) < 1e-6 for row in relu)
+            assert all(abs(row["exponent"]) < 1e-4 for row in rows(report, "rg", net="gauss", dim_in=dim, order=order))
+    erf = [abs(row["exponent"] + 1) for row in rows(report, "rg", net="erf", dim_in=1, order=4)]
+    assert erf[0] > 10 * erf[2]  # it tends to -1 as 1 / cutoff
+    assert erf[2] < 0.01
+
+
+def test_gauss_net_refutes_the_conjecture_that_cos_net_obeys(report):
+    (gauss,), (cos,) = (rows(report, "conjecture", net=net, shift=1.0) for net in ("gauss", "cos"))
+    assert gauss["ratio"] == pytest.approx(409.8, rel=1e-4)
+    assert cos["ratio"] == pytest.approx(1, rel=1e-9)
+    assert max(gauss["kernel_variation"], cos["kernel_variation"]) < 1e-12
+
+
+def test_couplings_vanish_where_a_symmetry_appears(report):
+    for row in report.tables["naturalness"]:
+        if row["value"] == row["restored_at"]:
+            assert abs(row["breaking"]) < 1e-15
+    widths = rows(report, "naturalness", parameter="width")
+    assert [row["value"] * row["coupling"] for row in widths] == pytest.approx([widths[0]["coupling"]] * len(widths))
+
+
+def test_histograms_refute_the_gaussian_and_not_the_edgeworth_series(report):
+    """10^5 networks, some 45 bins: p below 1e-4 once in ten thousand correct studies."""
+    gaussian, first, second = (rows(report, "edgeworth", net="relu", order=order)[0] for order in range(3))
+    assert gaussian["p_value"] < 1e-6
+    assert second["p_value"] > 1e-4
+    assert second["chi2"] < gaussian["chi2"] / 2
+    assert first["dof"] >= 40
+
+
 # ---- files, resuming, refusing
 
 
