@@ -2,8 +2,8 @@
 
     I(i1, .., in) = sum over boxes of int density(y) leg_i1(y) .. leg_in(y) d^d y
 
-Every box gets two tensor Gauss-Legendre rules; their difference is its error, an overestimate by far for smooth legs. Boxes whose
-error is too large for any multi-index are halved along the axes in which the integrand is rough.
+Every box gets two tensor Gauss-Legendre rules; their difference is its error, an overestimate by far for smooth legs.
+Boxes whose error is too large for any multi-index are halved along the axes in which the integrand is rough.
 """
 
 from collections import namedtuple
@@ -55,7 +55,13 @@ def cubature(integrand, boxes, order, *, tolerance, most_nodes):
     """
     dim = boxes.lower.shape[1]
     high, low = (_rule(dim, points) for points in _RULES[dim])
-    size = sum(_core.moment_sums(np.abs(rows), order, threads=1) for rows in _rows(integrand, boxes, order, low))
+    m = integrand(boxes.lower[:1], boxes.tag[:1])[0].shape[1]
+    parts = _parts(boxes, len(low.weight), comb(m + order - 1, order))
+    size = sum(
+        _core.moment_sums(np.abs(rows), order, threads=1)
+        for part in parts
+        for rows in _rows(integrand, part, order, low)
+    )
     value, error = np.zeros_like(size), np.zeros_like(size)
     cost = len(low.weight) + len(high.weight)
     nodes = len(boxes.tag) * len(low.weight)
@@ -78,10 +84,10 @@ def cubature(integrand, boxes, order, *, tolerance, most_nodes):
     return Sums(value + rough_value, error + rough_error + ROUNDING * size, size, nodes)
 
 
-def graded_boxes(lower, upper, special, length, *, cut=True):
+def graded_boxes(lower, upper, special, length):
     """Boxes within one box, as large as `length` or as their distance from the special points, whichever is larger.
 
-    special : array (points, d); cut : first cut in the middle of every axis (and, in one dimension, at the special points).
+    special : array (points, d). The first cut is in the middle of every axis; in one dimension, at the special points.
     """
     lower, upper = np.atleast_2d(lower).astype(float), np.atleast_2d(upper).astype(float)
     special = np.asarray(special, dtype=float).reshape(-1, lower.shape[1])
@@ -89,7 +95,7 @@ def graded_boxes(lower, upper, special, length, *, cut=True):
     if lower.shape[1] == 1:
         edges = np.unique(np.concatenate([lower[0], upper[0], special[(special > lower) & (special < upper)]]))[:, None]
         boxes = Boxes(edges[:-1], edges[1:], np.zeros(len(edges) - 1, dtype=np.int64))
-    elif cut:
+    else:
         boxes = halved(boxes)
     ready = []
     while len(boxes.tag) and sum(len(b.tag) for b in ready) + len(boxes.tag) < _MOST_BOXES:
@@ -113,8 +119,8 @@ def halved(boxes, axes=None):
         lower, upper = boxes.lower[chosen].copy(), boxes.upper.copy()
         lower[:, axis] = middle
         upper[chosen, axis] = middle
-        boxes = Boxes(np.concatenate([boxes.lower, lower]), np.concatenate([upper, boxes.upper[chosen]]),
-                      np.concatenate([boxes.tag, boxes.tag[chosen]]))  # fmt: skip
+        halves = Boxes(boxes.lower, upper, boxes.tag), Boxes(lower, boxes.upper[chosen], boxes.tag[chosen])
+        boxes = _joined(halves)
         axes = np.concatenate([axes, axes[chosen]])
     return boxes
 
@@ -177,7 +183,6 @@ def _rough_axes(proxy, rule, dim):
     if dim == 1:
         return np.ones((len(proxy) // rule.points, 1), dtype=bool)
     proxy = (proxy.reshape(-1, len(rule.weight)) / rule.weight).reshape((-1,) + (rule.points,) * dim)
-    rough = np.stack([
-        (np.tensordot(proxy, rule.highest, axes=(axis + 1, 0)) ** 2).reshape(len(proxy), -1).sum(axis=1) for axis in range(dim)
-    ], axis=1)  # fmt: skip
+    modes = [np.tensordot(proxy, rule.highest, axes=(axis + 1, 0)).reshape(len(proxy), -1) for axis in range(dim)]
+    rough = np.stack([(mode * mode).sum(axis=1) for mode in modes], axis=1)
     return rough >= _ROUGH**2 * rough.max(axis=1, keepdims=True)

@@ -19,7 +19,8 @@ _GAUSS = np.polynomial.legendre.leggauss(24)
 def gaussian_vertex(legs, order, cutoff, power, loops):
     """Packed integrals of |y|^power K_W(y, y)^loops prod K_W(x_i, y); a finite cutoff only with power 0.
 
-    Infinite: (pi / a)^(d/2) a^(-p/2) Gamma((d + p)/2) / Gamma(d/2) 1F1(-p/2; d/2; -a |c|^2); finite: masses of intervals.
+    Infinite: s^(n + loops) exp(-alpha S) (pi / a)^(d/2) a^(-p/2) Gamma((d + p)/2) / Gamma(d/2) M, with Kummer's function
+    M = 1F1(-p/2; d/2; -a |c|^2). Finite: masses of intervals instead of powers of pi / a.
     """
     s, alpha, d = legs.weight, legs.weight / (2 * legs.dim), legs.dim
     centre, spread = _tuples(legs.x, order)
@@ -34,16 +35,21 @@ def gaussian_vertex(legs, order, cutoff, power, loops):
 def gaussian_tree(legs, cutoff):
     """G[abc, def] = int int K K K(y) K_W(y, z) K K K(z) and its error.
 
-    Infinite: s^7 (pi / (alpha sqrt 15))^d exp(-alpha [S_abc + S_def + (3/5) |c_abc - c_def|^2]), springs 3, 1, 3 in series. Finite: the
-    integral is a product over the axes, each done by quadrature.
+    Infinite: s^7 (pi / (alpha sqrt 15))^d exp(-alpha [S_abc + S_def + (3/5) |c_abc - c_def|^2]), springs 3, 1, 3 in
+    series. Finite: a product over the axes, each done by quadrature.
     """
     s, alpha, d = legs.weight, legs.weight / (2 * legs.dim), legs.dim
     if np.isfinite(cutoff):
-        fine, coarse = (s**7 * np.prod([_tree_on_axis(alpha, x, cutoff, points) for x in legs.x.T], axis=0) for points in (20, 14))
+        fine, coarse = (
+            s**7 * np.prod([_tree_on_axis(alpha, x, cutoff, points) for x in legs.x.T], axis=0) for points in (20, 14)
+        )
         return fine, np.abs(fine - coarse) + d * ROUNDING * fine
     centre, spread = _tuples(legs.x, 3)
     apart = ((centre[:, None, :] - centre) ** 2).sum(axis=2)
-    value = np.exp(7 * np.log(s) - alpha * (spread[:, None] + spread + 0.6 * apart)) * (np.pi / (alpha * np.sqrt(15.0))) ** d
+    value = (
+        np.exp(7 * np.log(s) - alpha * (spread[:, None] + spread + 0.6 * apart))
+        * (np.pi / (alpha * np.sqrt(15.0))) ** d
+    )
     return value, np.zeros_like(value)
 
 

@@ -11,10 +11,12 @@ from .._duals import dual
 from .._kernels import check_law, check_points
 from .._spectrum import amplitude_and_momentum
 from ..errors import ArgumentError, DivergenceError
+from ._polar_table import PolarTable
 from ._radial import RadialKernel, radial_kernel
 
 __all__ = ["Legs"]
 
+SLOW = ("tanh", "sigmoid", "softplus", "swish")  # kernels that take some 30 us per pair
 _HOMOGENEOUS = ("relu", "leaky_relu", "identity")  # of degree one, if there is no bias
 _FLAT = 1e-2  # at finite distance, exponents are whole numbers only nearly
 
@@ -40,7 +42,9 @@ class Legs:
 
     def __init__(self, net, x):
         if not hasattr(net, "widths"):
-            raise ArgumentError(f"net must be the law of an ensemble, a nnqft.networks.Network; got {type(net).__name__}")
+            raise ArgumentError(
+                f"net must be the law of an ensemble, a nnqft.networks.Network; got {type(net).__name__}"
+            )
         if len(net.widths) != 1:
             raise ArgumentError(f"vertex integrals are defined for one hidden layer; {net!r} has {len(net.widths)}")
         self.params = check_law(net)
@@ -59,6 +63,8 @@ class Legs:
             self._radial = radial_kernel(net) if isinstance(net, Hashable) else RadialKernel(net)
             self.length = 1.0 / ball if ball is not None else unit
 
+        self._tables = self._polar_tables() if net.activation in SLOW and self.dim > 1 else None
+
     @property
     def special(self):
         """Points at which K_W peaks or is not smooth: the origin, x_i, and -x_i for even and odd activations."""
@@ -67,7 +73,26 @@ class Legs:
 
     def __call__(self, y):
         """K_W(x_i, y_r), shape (len(y), m)."""
-        return self.between(y, self.x)
+        if self._tables is None:
+            return self.between(y, self.x)
+        r = np.linalg.norm(y, axis=1)
+        direction = y / np.where(r > 0, r, 1.0)[:, None]
+        return np.stack([table(r, np.clip(direction @ unit, -1, 1)) for table, unit in self._tables], axis=1)
+
+    def _polar_tables(self):
+        """One table per point, and its direction: K_W depends on |y| and on the angle to x."""
+
+        def on_plane(size):
+            def function(r, c):
+                pair = self.bias + self.weight / self.dim * size * r * c
+                variances = (self.bias + self.weight / self.dim * a * a for a in (size, r))
+                near, far = variances
+                return self.weight * dual(self.net.activation, self.params, near, pair, far)
+
+            return PolarTable(function, self.length)
+
+        sizes = np.linalg.norm(self.x, axis=1)
+        return [(on_plane(size), x / size if size > 0 else x) for size, x in zip(sizes, self.x, strict=True)]
 
     def between(self, y, z):
         """K_W(y_r, z_i), shape (len(y), len(z))."""
@@ -85,17 +110,22 @@ class Legs:
         if self.gaussian or self._radial:
             return np.full(len(y), self.weight if self.gaussian else self._radial.at_zero)
         variance = self._variance(y)
+        if self.net.activation in SLOW:  # a function of |y|
+            variance, inverse = np.unique(variance, return_inverse=True)
+            return self.weight * dual(self.net.activation, self.params, variance, variance, variance)[inverse]
         return self.weight * dual(self.net.activation, self.params, variance, variance, variance)
 
     def _variance(self, y):
         with np.errstate(over="ignore"):
             variance = self.bias + self.weight / self.dim * (y * y).sum(axis=1)
         if not np.isfinite(variance).all():
-            raise ArgumentError(f"the kernel overflows float64 at |y| = {np.abs(y).max():.3g}: use a smaller cutoff, sigma_w or inputs")
+            raise ArgumentError(
+                f"the kernel overflows float64 at |y| = {np.abs(y).max():.3g}: use a smaller cutoff, sigma_w or inputs"
+            )
         return variance
 
     def truncation(self, order, cutoff, power, tolerance):
-        """(half the side of the box that is integrated, bound of the rest): products of legs may fall off within the cutoff.
+        """(half the side of the box that is integrated, bound of the rest): products of legs may fall off earlier.
 
         (inf, 0) where they do not fall off and there is no cutoff.
         """
@@ -107,8 +137,10 @@ class Legs:
             if cutoff > radius and rest < np.inf:
                 return radius, rest
             if cutoff == np.inf:
-                raise DivergenceError(f"legs fall off as |y|^-{decay:.2g} up to |y| = {radius:.3g}: an integral over {order} of them in "
-                                      f"{self.dim} dimensions finds no limit as the cutoff grows: give a finite cutoff")  # fmt: skip
+                raise DivergenceError(
+                    f"legs fall off as |y|^-{decay:.2g} up to |y| = {radius:.3g}: an integral over {order} of them in "
+                    f"{self.dim} dimensions finds no limit as the cutoff grows: give a finite cutoff"
+                )
         return cutoff, 0.0
 
     def growth(self):
@@ -123,7 +155,12 @@ class Legs:
         for distance in (1e7, 1e3):
             far = distance * max(np.abs(self.x).max(), self.length) * directions
             try:
-                values = self(far), self(2 * far), self.diagonal(far)[:, None], self.diagonal(2 * far)[:, None]
+                values = (
+                    self.between(far, self.x),
+                    self.between(2 * far, self.x),
+                    self.diagonal(far)[:, None],
+                    self.diagonal(2 * far)[:, None],
+                )
             except ArgumentError as overflow:
                 error = overflow
                 continue
@@ -134,7 +171,7 @@ class Legs:
 
 
 def _exponent(near, further):
-    """log2 |further / near|, whole numbers cleared of their corrections at finite distance; -inf where a leg vanishes."""
+    """log2 |further / near|, whole numbers cleared of corrections at finite distance; -inf where a leg vanishes."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         g = np.where(further != 0, np.log2(np.abs(further / near)), -np.inf)
         return np.where(np.abs(g - np.rint(g)) < _FLAT, np.rint(g), g) + 0.0

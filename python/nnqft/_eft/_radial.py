@@ -1,7 +1,7 @@
 """Kernels K_W(|x - y|) of cos-nets with a momentum spectrum of their own, tabulated.
 
-The momenta end at k_max, so K_W is band-limited: Chebyshev polynomials of degree 19 on panels of 4 / k_max reproduce it to rounding
-(their coefficients fall off as the Bessel functions J_k(2)).
+The momenta end at k_max, so K_W is band-limited: Chebyshev polynomials of degree 19 on panels of 4 / k_max reproduce it
+to rounding (their coefficients fall off as the Bessel functions J_k(2)).
 """
 
 from functools import lru_cache
@@ -57,7 +57,7 @@ class RadialKernel:
     def truncation(self, order, power, tolerance):
         """(radius R, bound of the integral outside, exponent s of |K_W| ~ r^-s) for products of `order` legs.
 
-        R is the first at which the rest is below tolerance * K_W(0)^order / k_max^(d + power), or the largest affordable.
+        R is the first at which the rest is below tolerance * K_W(0)^order / k_max^(d + power), or the largest possible.
         """
         dim, unit = self._dim, 1.0 / self.highest
         sphere = (2.0, 2 * np.pi, 4 * np.pi)[dim - 1]

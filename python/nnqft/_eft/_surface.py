@@ -1,7 +1,7 @@
 """Kernels that are homogeneous of degree one (relu without bias): integrals over a box from its surface.
 
-A function of degree D has   int_{[-L, L]^d} f = L^(d + D) / (d + D)  int over the surface of [-1, 1]^d of f:   y = t u with u on a
-face has d^d y = t^(d - 1) dt dS, since u . normal = 1 on every face.
+A function of degree D has   int_{[-L, L]^d} f = L^(d + D) / (d + D)  int over the surface of [-1, 1]^d of f:
+y = t u with u on a face has d^d y = t^(d - 1) dt dS, since u . normal = 1 on every face.
 """
 
 import numpy as np

@@ -1,13 +1,14 @@
-"""Vertex integrals: what one interaction vertex contributes to an n-point function, apart from coupling and combinatorics.
+"""Vertex integrals: what one vertex contributes to an n-point function, apart from coupling and combinatorics.
 
     I(x_1, .., x_n) = int_{[-Lambda, Lambda]^d} d^d y |y|^p K_W(y, y)^loops K_W(x_1, y) .. K_W(x_n, y)
 
-K_W is the kernel without the output bias. Three routes: closed forms for the Gaussian kernel (Gauss-net, cos-net); kernels that are
-homogeneous of degree one (relu without bias) reduce to the surface of the unit box, I ~ Lambda^(d + n + p + 2 loops); adaptive
-cubature for everything else. Halverson, Maiti and Stoner, arXiv:2008.08601, sections 3 and 4; derivations in docs/renormalization.md.
+K_W is the kernel without the output bias. Three routes: closed forms for the Gaussian kernel (Gauss-net, cos-net); kernels
+that are homogeneous of degree one (relu without bias) reduce to the surface of the unit box, I ~ Lambda^(d + n + p + 2 loops);
+adaptive cubature for everything else. After Halverson, Maiti and Stoner, arXiv:2008.08601; derivations in docs/vertices.md.
 """
 
 import operator
+import sys
 import warnings
 from math import comb, inf, isfinite
 
@@ -20,15 +21,14 @@ from ..errors import ArgumentError, DivergenceError, NNQFTWarning
 from ..tensor import SymmetricTensor
 from ._cubature import ROUNDING, cubature, graded_boxes
 from ._gaussian_vertex import gaussian_vertex
-from ._legs import Legs
+from ._legs import SLOW, Legs
 from ._surface import on_surface, surface_boxes, unit_legs
 
 __all__ = ["vertex_integral"]
 
 _METHODS = ("auto", "closed", "homogeneous", "quadrature")
-_MOST_ENTRIES = 2_000_000
+_MOST_ENTRIES = 500_000
 _MOST_PAIRS = 30_000_000  # kernel evaluations, a few seconds
-_MIXTURES = ("tanh", "sigmoid", "softplus", "swish")  # a few hundred times slower
 
 
 def vertex_integral(net, x, *, order=4, cutoff=inf, power=0, loops=0, pairs=False, tolerance=1e-10, method="auto"):
@@ -51,19 +51,20 @@ def vertex_integral(net, x, *, order=4, cutoff=inf, power=0, loops=0, pairs=Fals
     loops : int
         Loops on the vertex; 1 for f^6 seen by four legs.
     pairs : bool
-        Instead the non-local term, in which pairs of legs meet at different places: with P_ab the integral of order 2, the sum
-        over all pairings, for order 4 P_ab P_cd + P_ac P_bd + P_ad P_bc. Needs power = 0, loops = 0 and an even order.
+        Instead the non-local term, in which pairs of legs meet at different places: with P_ab the integral of order 2,
+        the sum over all pairings, for order 4 P_ab P_cd + P_ac P_bd + P_ad P_bc. Needs power = 0, loops = 0 and an even
+        order.
     tolerance : float
         Aim for the error, relative to the integral of the absolute value, 1e-12 to 0.1.
     method : {"auto", "closed", "homogeneous", "quadrature"}
-        The route: "closed" exists for the Gaussian kernel and for homogeneous ones in one dimension, "homogeneous" for relu,
-        leaky_relu and identity with sigma_b = 0, "quadrature" for all.
+        The route: "closed" exists for the Gaussian kernel and for homogeneous ones in one dimension, "homogeneous" for
+        relu, leaky_relu and identity with sigma_b = 0, "quadrature" for all.
 
     Returns
     -------
     SymmetricTensor
-        Over the points, in units of K_W ** (n + loops) * y ** (d + power). `stderr` bounds the error of quadrature; closed forms
-        have 0. `how["method"]` names the route.
+        Over the points, in units of K_W ** (n + loops) * y ** (d + power). `stderr` bounds the error of quadrature;
+        closed forms have 0. `how["method"]` names the route.
 
     Raises
     ------
@@ -79,8 +80,8 @@ def vertex_integral(net, x, *, order=4, cutoff=inf, power=0, loops=0, pairs=Fals
 
     Notes
     -----
-    Microseconds for closed forms; otherwise about 10 ms (d = 1), 0.1 s (d = 2), 1 s (d = 3) with six points, 100 times that for
-    tanh, sigmoid, softplus and swish. Formulas: docs/renormalization.md, after arXiv:2008.08601.
+    Cost with six points: 0.2 ms for closed forms; otherwise 2 ms (d = 1), 50 ms (d = 2), 3 s (d = 3), growing with the
+    logarithm of the cutoff; tanh, sigmoid, softplus and swish 0.3 s, 2 s and 20 s. Formulas: docs/vertices.md.
 
     Examples
     --------
@@ -98,13 +99,24 @@ def vertex_integral(net, x, *, order=4, cutoff=inf, power=0, loops=0, pairs=Fals
     if method not in _METHODS:
         raise ArgumentError(f"method {method!r} is not one of {', '.join(map(repr, _METHODS))}")
     if pairs and (order % 2 or power or loops):
-        raise ArgumentError(f"pairs=True takes an even order, power=0 and loops=0; order={order}, power={power:g}, loops={loops} came")
+        raise ArgumentError(
+            f"pairs=True takes an even order, power=0 and loops=0; order={order}, power={power:g}, loops={loops} came"
+        )
     value, error, route = integrals(legs, 2 if pairs else order, cutoff, power, loops, tolerance, method)
     if pairs:
         value, error = _paired(value, error, len(legs.x), order)
     if not np.isfinite(value).all():
-        raise ArgumentError("the vertex integral overflows float64: use a smaller cutoff, smaller inputs or a lower order")
-    how = {"method": route, "cutoff": cutoff, "power": power, "loops": loops, "pairs": bool(pairs), "version": __version__}
+        raise ArgumentError(
+            "the vertex integral overflows float64: use a smaller cutoff, smaller inputs or a lower order"
+        )
+    how = {
+        "method": route,
+        "cutoff": cutoff,
+        "power": power,
+        "loops": loops,
+        "pairs": bool(pairs),
+        "version": __version__,
+    }
     return SymmetricTensor(value, error, order=order, size=len(legs.x), how=how)
 
 
@@ -113,7 +125,9 @@ def check_vertex(legs, order, cutoff, power, loops, tolerance):
     if legs.dim not in (1, 2, 3):
         raise ArgumentError(f"vertex integrals exist in 1, 2 and 3 dimensions; dim_in is {legs.dim}")
     order, loops = _count("order", order, 1, 8), _count("loops", loops, 0, 64)
-    cutoff, power, tolerance = (_number(*pair) for pair in (("cutoff", cutoff), ("power", power), ("tolerance", tolerance)))
+    cutoff, power, tolerance = (
+        _number(*pair) for pair in (("cutoff", cutoff), ("power", power), ("tolerance", tolerance))
+    )
     if not cutoff > 0:
         raise ArgumentError(f"cutoff must be positive, got {cutoff!r}")
     if not 0 <= power < inf:
@@ -122,7 +136,10 @@ def check_vertex(legs, order, cutoff, power, loops, tolerance):
         raise ArgumentError(f"tolerance must lie in [1e-12, 0.1], got {tolerance!r}")
     entries = comb(len(legs.x) + order - 1, order)
     if entries > _MOST_ENTRIES:
-        raise ArgumentError(f"order {order} over {len(legs.x)} points has {entries} entries, at most {_MOST_ENTRIES} are computed: use fewer points")
+        raise ArgumentError(
+            f"order {order} over {len(legs.x)} points has {entries} entries, at most {_MOST_ENTRIES} are computed: "
+            "use fewer points"
+        )
     return order, cutoff, power, loops
 
 
@@ -146,8 +163,10 @@ def _integrals(legs, order, cutoff, power, loops, tolerance, method):
     if legs.homogeneous and method in (("auto", "closed", "homogeneous") if legs.dim == 1 else ("auto", "homogeneous")):
         return _homogeneous(legs, order, cutoff, power, loops, tolerance)
     if method in ("closed", "homogeneous"):
-        raise ArgumentError(f"there is no route {method!r} for {legs.net!r} with cutoff={cutoff:g}, power={power:g}: "
-                            'use method="auto" or "quadrature"')  # fmt: skip
+        raise ArgumentError(
+            f"there is no route {method!r} for {legs.net!r} with cutoff={cutoff:g}, power={power:g}: "
+            'use method="auto" or "quadrature"'
+        )
     return _quadrature(legs, order, reach, rest, power, loops, tolerance)
 
 
@@ -155,7 +174,7 @@ def _integrals(legs, order, cutoff, power, loops, tolerance, method):
 
 
 def _homogeneous(legs, order, cutoff, power, loops, tolerance):
-    """A kernel of degree 1: with D = n + p + 2 loops,  int_box = Lambda^(d + D) / (d + D) int over the surface of the unit box."""
+    """A kernel of degree 1: with D = n + p + 2 loops, Lambda^(d + D) / (d + D) int over the surface of the unit box."""
     unit, length = unit_legs(legs)
     dim, degree = legs.dim, order + power + 2 * loops
     integrand = _integrand(unit, power, loops)
@@ -164,8 +183,10 @@ def _homogeneous(legs, order, cutoff, power, loops, tolerance):
         value = _core.moment_sums(values, order, density, threads=1)
         error, route = np.zeros_like(value), "closed"
     else:
-        on_faces = lambda nodes, face: integrand(on_surface(nodes, face), face)  # noqa: E731
-        sums = cubature(on_faces, surface_boxes(unit.x), order, tolerance=tolerance, most_nodes=_MOST_PAIRS // len(unit.x))
+        on_faces = lambda nodes, face: integrand(on_surface(nodes, face), face)
+        sums = cubature(
+            on_faces, surface_boxes(unit.x), order, tolerance=tolerance, most_nodes=_MOST_PAIRS // len(unit.x)
+        )
         warn_missed(sums.error, sums.size, sums.nodes, tolerance, "a vertex integral")
         value, error, route = sums.value, sums.error, "homogeneous"
     factor = (length * cutoff)[_core.multiset_index(len(length), order)].prod(axis=1)
@@ -175,7 +196,7 @@ def _homogeneous(legs, order, cutoff, power, loops, tolerance):
 
 def _quadrature(legs, order, reach, rest, power, loops, tolerance):
     boxes = graded_boxes(np.full(legs.dim, -reach), np.full(legs.dim, reach), legs.special, legs.length)
-    most = _MOST_PAIRS // len(legs.x) // (100 if legs.net.activation in _MIXTURES else 1)
+    most = _MOST_PAIRS // len(legs.x) // (100 if legs.net.activation in SLOW and legs.dim == 1 else 1)
     sums = cubature(_integrand(legs, power, loops), boxes, order, tolerance=tolerance, most_nodes=most)
     error = sums.error + (rest * legs.diagonal(legs.x[:1])[0] ** loops if rest else 0.0)
     warn_missed(error, sums.size, sums.nodes, tolerance, "a vertex integral")
@@ -215,7 +236,7 @@ def _paired(value, error, m, order):
         P[i, j] = P[j, i] = packed
         return P
 
-    sums = lambda packed: wick_all(symmetric(packed), order).mean  # noqa: E731
+    sums = lambda packed: wick_all(symmetric(packed), order).mean
     total, size = sums(value), np.abs(value)
     if not error.any():
         return total, np.zeros_like(total)
@@ -227,8 +248,20 @@ def warn_missed(error, size, nodes, tolerance, what):
     missed = error > 2 * (tolerance + ROUNDING) * size
     if missed.any():
         worst = np.max(error[missed] / size[missed])
-        warnings.warn(f"{what} reached a relative error of {worst:.1e} with {nodes} nodes, not {tolerance:g}: stderr says what was "
-                      "reached", NNQFTWarning, stacklevel=5)  # fmt: skip
+        warnings.warn(
+            f"{what} reached a relative error of {worst:.1e} with {nodes} nodes, not {tolerance:g}: stderr says what was "
+            "reached",
+            NNQFTWarning,
+            stacklevel=_outside(),
+        )
+
+
+def _outside():
+    """Stack level, as the caller counts, of the first frame outside the package."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("nnqft."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _count(name, value, low, high):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .errors import ArgumentError
+from ..errors import ArgumentError
+from ._canvas import COLORS, axes_for, plain_decades
 
 __all__ = ["beta", "flow_lines", "running"]
 
@@ -35,9 +36,7 @@ def running(result, *, ax=None, tuples=True, color=None, marker="o", label=None,
     >>> figure, axes = plot.canvas()
     >>> artists = plot.running(nnqft.eft.rg_flow(G, [1, 10, 100]), ax=axes[0, 0], power=-5)
     """
-    from .plot import COLORS, _axes, _plain_decades
-
-    ax, color = _axes(ax), color or COLORS["blue"]
+    ax, color = axes_for(ax), color or COLORS["blue"]
     scale, mean, error = result.scale, result.mean, result.stderr
     artists = []
     if tuples:
@@ -59,7 +58,7 @@ def running(result, *, ax=None, tuples=True, color=None, marker="o", label=None,
     symbol = r"\lambda" if result.order == 4 else r"\kappa"
     name = {"cutoff": r"cutoff $\Lambda$", "sigma_w": r"$\sigma_w$", "width": "width $N$"}[result.scale_name]
     ax.set(xscale="log", yscale="log", xlabel=name, ylabel=rf"$|{symbol}|$")
-    _plain_decades(ax)
+    plain_decades(ax)
     if scale[-1] < 30 * scale[0]:
         _one_two_five(ax.xaxis)
     return artists
@@ -88,9 +87,7 @@ def beta(result, *, ax=None, color=None, label=None, limit=None):
     >>> result = nnqft.eft.beta_function(erf_net(5, dim_in=1), [[0.5], [1.0]], cutoffs=[1.0, 10.0, 100.0])
     >>> artists = plot.beta(result, ax=axes[0, 0], limit=-1)
     """
-    from .plot import COLORS, _axes
-
-    ax, color = _axes(ax), color or COLORS["blue"]
+    ax, color = axes_for(ax), color or COLORS["blue"]
     artists = []
     if limit is not None:
         artists.append(ax.axhline(limit, color=COLORS["black"], linestyle=(0, (4, 2)), lw=0.9, zorder=1))
@@ -136,9 +133,7 @@ def flow_lines(result, *, ax=None, plane=(2, 4), color=None, fixed_points=True, 
     >>> flows = [nnqft.eft.lpa_flow(3, u2=u2, u4=1.0, k=(1.0, 0.3), tolerance=1e-6) for u2 in (-0.05, 0.05)]
     >>> artists = plot.flow_lines(flows, ax=axes[0, 0])
     """
-    from .plot import COLORS, _axes
-
-    ax, color = _axes(ax), color or COLORS["blue"]
+    ax, color = axes_for(ax), color or COLORS["blue"]
     flows = list(result) if isinstance(result, (list, tuple)) else [result]
     if not flows or len({flow.d for flow in flows}) > 1:
         raise ArgumentError(f"flow_lines takes flows of one dimension, got {sorted({flow.d for flow in flows})}")

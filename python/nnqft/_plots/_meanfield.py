@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ._canvas import COLORS, axes_for
+
 __all__ = ["depth"]
 
 
@@ -29,9 +31,7 @@ def depth(result, *, ax=None, color=None, label=None):
     >>> len(plot.depth(deep, ax=axes[0, 0], label="relu"))
     3
     """
-    from .plot import COLORS, _axes
-
-    ax, color = _axes(ax), color or COLORS["blue"]
+    ax, color = axes_for(ax), color or COLORS["blue"]
     layer, n = np.arange(len(result.K)), np.array(result.fan_in)[:, None]
     K = np.einsum("laa->la", result.K)
     K = np.where(K > 0, K, np.nan)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .errors import ArgumentError
+from ..errors import ArgumentError
+from ._canvas import COLORS, axes_for, plain_decades
 
 __all__ = ["along_shifts", "naturalness", "symmetry"]
 
@@ -38,11 +39,9 @@ def along_shifts(result, *, ax=None, tuples=None, label=None, color=None, marker
     ...     moved = eft.coupling_along_shifts(make(100, dim_in=1), [[0.0], [0.5]], shifts=[0.0, 0.5, 1.0])
     ...     artists = plot.along_shifts(moved, ax=axes[0, 0], tuples=[2])
     """
-    from .plot import COLORS, _axes, _plain_decades
-
     if not hasattr(result, "shifts") or not hasattr(result, "coupling"):
         raise ArgumentError(f"along_shifts() draws ShiftedCouplings, got {type(result).__name__}")
-    ax, color = _axes(ax), color or COLORS["blue"]
+    ax, color = axes_for(ax), color or COLORS["blue"]
     rows = range(result.coupling.shape[1]) if tuples is None else tuples
     distance = np.linalg.norm(result.shifts - result.shifts[0], axis=1)
     artists = [ax.axhline(1, color="0.5", lw=0.8, zorder=1)]
@@ -52,7 +51,7 @@ def along_shifts(result, *, ax=None, tuples=None, label=None, color=None, marker
         artists += ax.plot(distance, ratio, marker=marker, ms=3, color=color, label=named, zorder=3)
     if all((line.get_ydata() > 0).all() for line in artists[1:]):
         ax.set_yscale("log")
-        _plain_decades(ax)
+        plain_decades(ax)
     ax.set(xlabel="shift", ylabel=r"$\lambda_m(x + s) / \lambda_m(x)$")
     return artists
 
@@ -87,15 +86,13 @@ def naturalness(result, *, ax=None, color=None, label=None):
     >>> len(plot.naturalness(scan, ax=axes[0, 0]))
     5
     """
-    from .plot import COLORS, _axes, _plain_decades
-
     if not hasattr(result, "breaking") or not hasattr(result, "restored_at"):
         raise ArgumentError(f"naturalness() draws what eft.naturalness returns, got {type(result).__name__}")
-    ax, color = _axes(ax), color or COLORS["blue"]
+    ax, color = axes_for(ax), color or COLORS["blue"]
     if result.parameter == "width":
         artists = ax.plot(result.values, abs(result.coupling), "o-", ms=3, color=color, label=label)
         ax.set(xscale="log", yscale="log", xlabel="width $N$", ylabel=r"$|\lambda|$")
-        _plain_decades(ax)
+        plain_decades(ax)
         return artists
     artists = [ax.axhline(0, color="0.5", lw=0.6, zorder=1)]
     artists += ax.plot(result.values, result.coupling, "-", color=color, label=label, zorder=3)
@@ -138,8 +135,6 @@ def symmetry(result, *, ax=None, bound=None, color=None):
     >>> figure, axes = plot.canvas()
     >>> artists = plot.symmetry([eft.check_invariance(run, shift, order=n) for n in (2, 4)], ax=axes[0, 0], bound=4)
     """
-    from .plot import COLORS, _axes
-
     checks = list(result) if isinstance(result, Sequence) else [result]
     if not checks or not all(hasattr(c, "difference") and hasattr(c, "defect") for c in checks):
         raise ArgumentError("symmetry() draws results of check_invariance, one or more")
@@ -147,7 +142,7 @@ def symmetry(result, *, ax=None, bound=None, color=None):
     if len(exact) == 2:
         raise ArgumentError("symmetry() draws measured checks or exact ones, not both: their scales differ")
     exact = exact.pop()
-    ax, color = _axes(ax), color or COLORS["blue"]
+    ax, color = axes_for(ax), color or COLORS["blue"]
     artists = [ax.axhline(0, color="0.5", lw=0.6, zorder=1)]
     if not exact:
         artists.append(ax.axhspan(-1, 1, color="0.93", lw=0, zorder=0))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, ShapeError
+from ._canvas import COLORS, axes_for
 
 __all__ = ["edgeworth"]
 
@@ -42,13 +43,11 @@ def edgeworth(result, *, ax=None, samples=None, bins=60, relative=False, color=N
     """
     from scipy.special import ndtr
 
-    from .plot import COLORS, _axes
-
     if result.size != 1:
         raise ArgumentError(f"the density has {result.size} fields: draw .marginal([i])")
     if bins < 1:
         raise ArgumentError(f"bins must be at least 1, got {bins}")
-    ax, color = _axes(ax), color or COLORS["blue"]
+    ax, color = axes_for(ax), color or COLORS["blue"]
     sigma = float(result.inverse.color[0, 0])
     reach = 3.3 if relative else 4.5
     f = np.linspace(-reach, reach, 361) * sigma

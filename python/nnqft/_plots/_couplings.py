@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, ShapeError
+from ._canvas import COLORS, axes_for, plain_decades
 
 __all__ = ["coupling", "coupling_against_width", "six_point"]
 
@@ -37,9 +38,7 @@ def coupling(result, *, ax=None, against=None, color=None, label=None, exact=Non
     >>> figure, axes = plot.canvas()
     >>> artists = plot.coupling(nnqft.eft.quartic_coupling(G, I4), ax=axes[0, 0])
     """
-    from .plot import COLORS, _axes
-
-    ax, color = _axes(ax), color or COLORS["blue"]
+    ax, color = axes_for(ax), color or COLORS["blue"]
     values = result.pointwise
     position = _per_tuple(np.arange(len(values)) if against is None else against, values, "against")
     low, high = result.mean.mean - result.stderr, result.mean.mean + result.stderr
@@ -85,9 +84,7 @@ def coupling_against_width(result, *, ax=None, color=None, marker="o", label=Non
     >>> len(plot.coupling_against_width(pairs, ax=axes[0, 0], power=1))
     2
     """
-    from .plot import COLORS, _axes, _plain_decades
-
-    ax, color = _axes(ax), color or COLORS["blue"]
+    ax, color = axes_for(ax), color or COLORS["blue"]
     estimates = [(width, value.mean if hasattr(value, "pointwise") else value) for width, value in result]
     pairs = [(width, estimate.mean, estimate.stderr) for width, estimate in estimates]
     if not pairs:
@@ -103,7 +100,7 @@ def coupling_against_width(result, *, ax=None, color=None, marker="o", label=Non
     style = {"fmt": marker, "color": color, "elinewidth": 0.8, "label": label, "zorder": 3}
     artists.append(ax.errorbar(width, value, (down, error), **style))
     ax.set(xscale="log", yscale="log", xlabel="width $N$", ylabel="|coupling|")
-    _plain_decades(ax)
+    plain_decades(ax)
     return artists
 
 
@@ -129,9 +126,7 @@ def six_point(result, *, exact, ax=None):
     >>> figure, axes = plot.canvas()
     >>> artists = plot.six_point(six, exact=six.total, ax=axes[0, 0])
     """
-    from .plot import COLORS, _axes
-
-    ax = _axes(ax)
+    ax = axes_for(ax)
     artists = [ax.axhline(1.0, color="0.5", lw=0.8, zorder=1)]
     styles = zip(range(max(result.powers.values()) + 1), ("grey", "blue", "red"), "s^o", strict=False)
     for power, color, marker in styles:
