@@ -5,13 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <complex>
-#include <cstdio>
 #include <limits>
 #include <new>
 #include <string>
 #include <vector>
 
+#include "core/checks.hpp"
 #include "core/error.hpp"
 #include "core/isa.hpp"
 #include "core/parallel.hpp"
@@ -61,12 +60,6 @@ int guarded(char* message, size_t message_bytes, const Work& work) noexcept {
 
 // ---------------------------------------------------------------- arguments
 
-std::string text(double x) {
-    char digits[32];
-    std::snprintf(digits, sizeof digits, "%.17g", x);
-    return digits;
-}
-
 void check_pointer(const void* pointer, std::int64_t count, const char* name) {
     if (pointer == nullptr && count > 0) throw ArgumentError(std::string(name) + " is NULL");
 }
@@ -77,38 +70,12 @@ void check_size(std::int64_t n, std::int64_t least, std::int64_t most, const cha
     }
 }
 
-void check_finite(const char* name, const double* x, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; ++i) {
-        if (!std::isfinite(x[i])) throw ArgumentError("number " + std::to_string(i) + " of " + name + " is " + text(x[i]) + ": every one must be finite");
-    }
-}
-
-// K (m, m) of parts numbers each and mu (m): present, finite, K symmetric up to rounding.
+// K (m, m) and mu (m), of numbers of `parts` doubles.
 void check_kernel(std::int64_t m, const double* K, const double* mu, int parts) {
     check_size(m, 0, kMaxValues, "m");
     check_pointer(K, m, "K");
-    check_finite("K", K, m * m * parts);
-    if (mu != nullptr) check_finite("mu", mu, m * parts);
-    const auto entry = [&](std::int64_t i, std::int64_t j) {
-        const double* x = K + (i * m + j) * parts;
-        return std::complex<double>(x[0], parts == 2 ? x[1] : 0.0);
-    };
-    std::vector<double> largest;  // of each row, once it is needed
-    for (std::int64_t i = 0; i < m; ++i) {
-        for (std::int64_t j = i + 1; j < m; ++j) {
-            if (entry(i, j) == entry(j, i)) continue;
-            if (largest.empty()) {
-                for (std::int64_t row = 0; row < m; ++row) {
-                    double most = 0.0;
-                    for (std::int64_t k = 0; k < m; ++k) most = std::max(most, std::abs(entry(row, k)));
-                    largest.push_back(most);
-                }
-            }
-            if (std::abs(entry(i, j) - entry(j, i)) <= 1e-12 * std::min(largest[static_cast<std::size_t>(i)], largest[static_cast<std::size_t>(j)])) continue;
-            throw ArgumentError("K is not symmetric: rows " + std::to_string(i) + " and " + std::to_string(j) + " hold " + text(entry(i, j).real()) +
-                                " and " + text(entry(j, i).real()) + (parts == 2 ? " (real parts)" : "") + " for each other");
-        }
-    }
+    check_symmetric(K, m, parts);
+    if (mu != nullptr) check_finite("mu", mu, m, kAlone, parts);
 }
 
 void check_memory(double bytes) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/checks.hpp"
 #include "core/error.hpp"
 #include "core/isa.hpp"
 #include "core/parallel.hpp"
@@ -32,16 +33,6 @@ bool plain(const py::handle& object) {
     return (array.flags() & py::array::c_style) && reinterpret_cast<std::uintptr_t>(array.data()) % alignof(double) == 0;
 }
 
-// Finite, and equal to its transpose to the bit: x - y is 0 for finite x = y alone.
-bool tidy(const double* K, std::int64_t m, int parts) {
-    int sound = 1;
-    for (std::int64_t i = 0; i < m; ++i) {
-        for (std::int64_t j = 0; j <= i; ++j) {
-            for (int part = 0; part < parts; ++part) sound &= K[(i * m + j) * parts + part] - K[(j * m + i) * parts + part] == 0.0;
-        }
-    }
-    return sound;
-}
 bool finite(const double* x, std::int64_t count) {
     double sum = 0.0;
     for (std::int64_t i = 0; i < count; ++i) sum += x[i] - x[i];
@@ -65,7 +56,7 @@ bool read(const py::handle& K, const py::handle& mu, const py::handle& repeats, 
     p.complex = !real;
     p.K = static_cast<const double*>(matrix.data());
     const int parts = real ? 1 : 2;
-    out.plain_values = tidy(p.K, p.points, parts);
+    out.plain_values = is_symmetric(p.K, p.points, parts);
     if (!mu.is_none()) {
         if (!(real ? plain<double>(mu) : plain<std::complex<double>>(mu))) return false;
         const auto vector = py::reinterpret_borrow<py::array>(mu);

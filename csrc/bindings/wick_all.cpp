@@ -2,11 +2,10 @@
 #include "bindings/bindings.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <string>
-#include <vector>
 
+#include "core/checks.hpp"
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "wick/all_multisets.hpp"
@@ -36,40 +35,6 @@ Doubles contiguous(const py::array& array, py::ssize_t ndim, const char* name, c
     return values;
 }
 
-bool all_finite(const double* values, std::int64_t count) {
-    double zero = 0.0;
-    for (std::int64_t i = 0; i < count; ++i) zero += 0.0 * values[i];  // 0 x inf and 0 x nan are nan
-    return zero == 0.0;
-}
-
-// |K_ij - K_ji| within 1e-12 of the smaller of the two rows' largest entries.
-bool symmetric(const double* K, std::int64_t m) {
-    constexpr std::int64_t kTile = 64;
-    bool exactly = true;
-    for (std::int64_t i0 = 0; i0 < m && exactly; i0 += kTile) {
-        for (std::int64_t j0 = i0; j0 < m; j0 += kTile) {
-            for (std::int64_t i = i0; i < std::min(m, i0 + kTile); ++i) {
-                for (std::int64_t j = std::max(i + 1, j0); j < std::min(m, j0 + kTile); ++j) exactly &= K[i * m + j] == K[j * m + i];
-            }
-        }
-        if (m > 4096) poll_signals();
-    }
-    if (exactly) return true;
-    std::vector<double> largest(static_cast<std::size_t>(m), 0.0);
-    for (std::int64_t i = 0; i < m; ++i) {
-        double& most = largest[static_cast<std::size_t>(i)];
-        for (std::int64_t j = 0; j < m; ++j) most = std::max(most, std::fabs(K[i * m + j]));
-    }
-    for (std::int64_t i = 0; i < m; ++i) {
-        for (std::int64_t j = i + 1; j < m; ++j) {
-            const double allowed = 1e-12 * std::min(largest[static_cast<std::size_t>(i)], largest[static_cast<std::size_t>(j)]);
-            if (!(std::fabs(K[i * m + j] - K[j * m + i]) <= allowed)) return false;
-        }
-        if (m > 4096) poll_signals();
-    }
-    return true;
-}
-
 // K and the mean of one call, as contiguous memory.
 struct Theory {
     Doubles K, mu;
@@ -84,12 +49,14 @@ struct Theory {
     }
     const double* mean() const { return with_mean ? mu.data() : nullptr; }
 
-    // Finite, and K symmetric. Needs no GIL.
-    bool sound(const double* values, const double* shift) const {
-        return all_finite(values, m * m) && (!shift || all_finite(shift, m)) && symmetric(values, m);
-    }
     bool with_mean = false;
 };
+
+// Needs no GIL.
+void check(std::int64_t m, const double* K, const double* mu) {
+    check_symmetric(K, m, 1, poll_signals);
+    if (mu) check_finite("mu", mu, m);
+}
 
 void check_bytes(const char* what, std::int64_t m, int order, std::int64_t bytes, std::int64_t most) {
     if (bytes <= most) return;
@@ -105,27 +72,26 @@ void bind_wick_all(py::module_& m) {
 
     m.def(
         "wick_all",
-        [](const py::array& K, int order, const py::object& mu, unsigned threads, std::int64_t most_bytes) -> py::object {
+        [](const py::array& K, int order, const py::object& mu, unsigned threads, std::int64_t most_bytes) {
             const Theory theory(K, mu);
             check_bytes("wick_all()", theory.m, order, all_multisets_bytes(theory.m, order, theory.with_mean), most_bytes);
             py::array_t<double> out(static_cast<py::ssize_t>(multiset_count(theory.m, order)));
             const double* const kernel = theory.K.data();
             const double* const mean = theory.mean();
             double* const to = out.mutable_data();
-            bool sound;
             {
                 const ReleaseGil release;
                 const FpEnvironment guard;
-                sound = theory.sound(kernel, mean);
-                if (sound) all_multisets(theory.m, order, kernel, mean, to, threads, poll_signals);
+                check(theory.m, kernel, mean);
+                all_multisets(theory.m, order, kernel, mean, to, threads, poll_signals);
             }
-            return sound ? py::object(out) : py::object(py::none());
+            return out;
         },
         arg("K").noconvert(), arg("order"), arg("mu"), arg("threads"), arg("most_bytes"),
-        "Gaussian n-point functions of all multisets, float64 (count,); None if K or mu is not finite or K not symmetric.");
+        "Gaussian n-point functions of all multisets, float64 (count,).");
     m.def(
         "wick_all_vjp",
-        [](const py::array& K, int order, const py::array& G_bar, const py::object& mu, std::int64_t most_bytes) -> py::object {
+        [](const py::array& K, int order, const py::array& G_bar, const py::object& mu, std::int64_t most_bytes) {
             const Theory theory(K, mu);
             const std::int64_t count = multiset_count(theory.m, order);
             check_bytes("wick_all_vjp()", theory.m, order, all_multisets_vjp_bytes(theory.m, order, theory.with_mean), most_bytes);
@@ -141,16 +107,14 @@ void bind_wick_all(py::module_& m) {
             const double* const from = cotangent.data();
             double* const to_K = K_bar.mutable_data();
             double* const to_mu = mu_bar.mutable_data();
-            bool sound;
             {
                 const ReleaseGil release;
                 const FpEnvironment guard;
-                sound = theory.sound(kernel, mean);
-                if (sound) all_multisets_vjp(theory.m, order, kernel, mean, from, to_K, to_mu, poll_signals);
+                check(theory.m, kernel, mean);
+                all_multisets_vjp(theory.m, order, kernel, mean, from, to_K, to_mu, poll_signals);
             }
-            if (!sound) return py::none();
             return py::make_tuple(K_bar, theory.with_mean ? py::object(mu_bar) : py::object(py::none()));
         },
         arg("K").noconvert(), arg("order"), arg("G_bar").noconvert(), arg("mu"), arg("most_bytes"),
-        "Derivatives of sum G_bar * wick_all, (K_bar (m, m), mu_bar (m,) or None); None if K or mu is not finite or K not symmetric.");
+        "Derivatives of sum G_bar * wick_all, (K_bar (m, m), mu_bar (m,) or None).");
 }

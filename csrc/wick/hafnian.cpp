@@ -35,7 +35,9 @@ void require_reach(const Request& request, const Sieve& sieve) {
 
 HafnianWork hafnian_work(const HafnianProblem& problem, bool derivatives) {
     const double cost = derivatives ? kAdjointCost : 1.0;
-    if (minors_serve(problem) && !(derivatives && problem.complex)) return {"minors", cost * 8.0 * std::ldexp(1.0, static_cast<int>(problem.points)), 0.0};
+    if (minors_serve(problem) && !(derivatives && problem.complex)) {
+        return {"minors", cost * 8.0 * std::ldexp(1.0, static_cast<int>(problem.points)), 0.0};
+    }
     const Request request(problem, !derivatives);
     if (trivial(request)) return {"none", 0.0, 0.0};
     const Sieve sieve(request);

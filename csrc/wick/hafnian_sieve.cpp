@@ -57,7 +57,8 @@ Sieve::Sieve(const Request& request) {
 }
 
 double Sieve::bytes() const {
-    return std::isfinite(multiply_adds) ? static_cast<double>(plan.workspace) * kSieveLanes * sizeof(double) * 2 : std::numeric_limits<double>::infinity();
+    if (!std::isfinite(multiply_adds)) return multiply_adds;
+    return static_cast<double>(plan.workspace) * kSieveLanes * sizeof(double) * 2;
 }
 
 double multiply_adds_per_second(Isa isa) { return isa == Isa::avx512 ? 2.5e10 : isa == Isa::avx2 ? 1.1e10 : 5e8; }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <string>
 
+#include "core/checks.hpp"
 #include "core/error.hpp"
 #include "core/isa.hpp"
 #include "core/parallel.hpp"
@@ -72,7 +73,8 @@ struct LargeStore {
 
 // each(part, k, problem, store, threads, poll) for the problems (k, store) of n points.
 template <class Problem, class Each>
-void run_large(std::int64_t count, std::int64_t n, std::int64_t size, bool derivatives, const BatchRun& run, const Problem& problem, const Each& each) {
+void run_large(std::int64_t count, std::int64_t n, std::int64_t size, bool derivatives, const BatchRun& run, const Problem& problem,
+               const Each& each) {
     if (count == 0) return;
     const Isa isa = resolve_isa("");
     const unsigned threads = thread_count(run);
@@ -110,7 +112,8 @@ void run_large(std::int64_t count, std::int64_t n, std::int64_t size, bool deriv
 
 template <class Problem>
 void large_hafnians(std::int64_t count, std::int64_t n, const BatchRun& run, const Problem& problem, double* out) {
-    const auto each = [out](std::int64_t, std::int64_t k, const HafnianProblem& what, const LargeStore&, Isa isa, unsigned threads, const HafnianPoll& poll) {
+    const auto each = [out](std::int64_t, std::int64_t k, const HafnianProblem& what, const LargeStore&, Isa isa, unsigned threads,
+                            const HafnianPoll& poll) {
         const HafnianResult result = hafnian(what, isa, threads, poll);
         out[k] = result.value.real();
         return result.finished;
@@ -121,7 +124,8 @@ void large_hafnians(std::int64_t count, std::int64_t n, const BatchRun& run, con
 // use(part, k, problem, store, K_bar, mu_bar) with the derivatives as hafnian_derivative() gives them.
 template <class Problem, class Use>
 void large_derivatives(std::int64_t count, std::int64_t n, std::int64_t size, const BatchRun& run, const Problem& problem, const Use& use) {
-    const auto each = [&](std::int64_t part, std::int64_t k, const HafnianProblem& what, const LargeStore& store, Isa isa, unsigned threads, const HafnianPoll& poll) {
+    const auto each = [&](std::int64_t part, std::int64_t k, const HafnianProblem& what, const LargeStore& store, Isa isa, unsigned threads,
+                          const HafnianPoll& poll) {
         const auto points = static_cast<std::size_t>(what.points);
         std::vector<double> K_bar(points * points), mu_bar(what.mu ? points : 0);
         if (!hafnian_derivative(what, isa, threads, poll, K_bar.data(), what.mu ? mu_bar.data() : nullptr)) return false;
@@ -163,7 +167,7 @@ HafnianProblem matrix_problem(const MatrixBatch& batch, std::int64_t k, LargeSto
         }
         K = store.K.data();
     } else {
-        check_symmetric(K, n, k);
+        check_symmetric(K, n, 1, {}, k);
     }
     if (mu) check_finite("mu", mu, n, k);
     return {n, false, K, mu, nullptr};
@@ -276,14 +280,16 @@ void matrix_hafnians_vjp(const MatrixBatch& batch, const double* g, const BatchR
     if (trivial(n, batch.mu)) return check_matrices(batch, run);
     if (n > kSmallPoints) {
         const auto problem = [&](std::int64_t k, LargeStore& store) { return matrix_problem(batch, k, store); };
-        return large_derivatives(count, n, (count + 255) / 256, run, problem,
-                                 [&](std::int64_t, std::int64_t k, const HafnianProblem&, const LargeStore&, const std::vector<double>& K_of, const std::vector<double>& mu_of) {
+        const double share = batch.packed ? 2.0 : 1.0;
+        const auto use = [&](std::int64_t, std::int64_t k, const HafnianProblem&, const LargeStore&, const std::vector<double>& K_of,
+                             const std::vector<double>& mu_of) {
             double* to = K_bar + k * (batch.packed ? n * (n - 1) / 2 : n * n);
             for (std::int64_t i = 0; i < n; ++i) {
-                for (std::int64_t j = batch.packed ? i + 1 : 0; j < n; ++j) *to++ = (batch.packed ? 2.0 : 1.0) * g[k] * K_of[static_cast<std::size_t>(i * n + j)];
+                for (std::int64_t j = batch.packed ? i + 1 : 0; j < n; ++j) *to++ = share * g[k] * K_of[static_cast<std::size_t>(i * n + j)];
             }
             for (std::size_t i = 0; i < mu_of.size(); ++i) mu_bar[k * n + static_cast<std::int64_t>(i)] = g[k] * mu_of[i];
-        });
+        };
+        return large_derivatives(count, n, (count + 255) / 256, run, problem, use);
     }
     const MatrixSource source(batch);
     const PanelWork work(static_cast<int>(n), batch.mu != nullptr);

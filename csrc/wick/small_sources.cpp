@@ -2,39 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <string>
 
+#include "core/checks.hpp"
 #include "core/error.hpp"
 
 namespace nnqft {
 namespace {
-
-std::string text(double x) {
-    char digits[32];
-    std::snprintf(digits, sizeof digits, "%.17g", x);
-    return digits;
-}
-
-[[noreturn]] void refuse_entry(const std::string& name, double x) { throw ArgumentError(name + " is " + text(x) + ": every entry must be finite"); }
-
-// Finite and equal to its transpose to the bit, looked at by tiles that fit the cache.
-bool tidy(const double* K, std::int64_t m, const BatchPoll& poll) {
-    constexpr std::int64_t kTile = 64;
-    bool sound = true;
-    for (std::int64_t i0 = 0; i0 < m; i0 += kTile) {
-        for (std::int64_t j0 = i0; j0 < m; j0 += kTile) {
-            for (std::int64_t i = i0; i < std::min(m, i0 + kTile); ++i) {
-                for (std::int64_t j = std::max(i, j0); j < std::min(m, j0 + kTile); ++j) {
-                    const double x = K[i * m + j];
-                    sound &= (x == K[j * m + i]) & (x - x == 0.0);  // inf - inf is nan
-                }
-            }
-        }
-        if (poll && m > 4096) poll();
-    }
-    return sound;
-}
 
 // Takes more numbers into the smallest magnitude but for zeros and the largest.
 void extend(const double* x, std::int64_t count, double& least, double& most) {
@@ -47,37 +21,6 @@ void extend(const double* x, std::int64_t count, double& least, double& most) {
 
 }  // namespace
 
-void check_finite(const char* name, const double* x, std::int64_t count, std::int64_t number) {
-    for (std::int64_t i = 0; i < count; ++i) {
-        if (!std::isfinite(x[i])) refuse_entry(name + ("[" + (number < 0 ? "" : std::to_string(number) + ", ") + std::to_string(i) + "]"), x[i]);
-    }
-}
-
-void check_symmetric(const double* K, std::int64_t m, std::int64_t number) {
-    const bool alone = number == kAlone;
-    const auto name = [&](std::int64_t i, std::int64_t j) {
-        return "K[" + (alone ? "" : std::to_string(number) + ", ") + std::to_string(i) + ", " + std::to_string(j) + "]";
-    };
-    std::vector<double> largest(static_cast<std::size_t>(m), 0.0);
-    for (std::int64_t i = 0; i < m; ++i) {
-        double& most = largest[static_cast<std::size_t>(i)];
-        for (std::int64_t j = 0; j < m; ++j) {
-            if (i == j && !alone) continue;
-            const double x = K[i * m + j];
-            if (!std::isfinite(x)) refuse_entry(name(i, j), x);
-            most = std::max(most, std::fabs(x));
-        }
-    }
-    for (std::int64_t i = 0; i < m; ++i) {
-        for (std::int64_t j = i + 1; j < m; ++j) {
-            const double a = K[i * m + j], b = K[j * m + i];
-            if (std::fabs(a - b) <= 1e-12 * std::min(largest[static_cast<std::size_t>(i)], largest[static_cast<std::size_t>(j)])) continue;
-            throw ArgumentError("K is not symmetric: " + name(i, j) + " = " + text(a) + " but " + name(j, i) + " = " + text(b) + "; pass (K + " +
-                                (alone ? "K.T" : "K.swapaxes(1, 2)") + ") / 2 if that is meant");
-        }
-    }
-}
-
 // ---------------------------------------------------------------- index tuples
 
 IndexSource::IndexSource(const IndexBatch& batch, const BatchPoll& poll)
@@ -85,8 +28,8 @@ IndexSource::IndexSource(const IndexBatch& batch, const BatchPoll& poll)
     constexpr std::int64_t kMostPoints = 46340;  // m * m < 2^31, for the gathers
     const std::int64_t m = batch.m;
     if (m > kMostPoints) throw ArgumentError("K has " + std::to_string(m) + " points; index tuples take at most " + std::to_string(kMostPoints));
-    if (!tidy(K_, m, poll)) {
-        check_symmetric(K_, m, kAlone);
+    if (!is_symmetric(K_, m, 1, poll)) {
+        check_symmetric(K_, m, 1, poll);
         copy_.assign(K_, K_ + m * m);
         for (std::int64_t i = 0; i < m; ++i) {
             for (std::int64_t j = 0; j < i; ++j) copy_[static_cast<std::size_t>(i * m + j)] = copy_[static_cast<std::size_t>(j * m + i)];
@@ -109,8 +52,8 @@ void IndexSource::read(std::int64_t first, std::int64_t last, std::int32_t* to) 
     for (std::int64_t k = at; k < at + count; ++k) {
         const std::int64_t value = batch_.wide ? wide[k] : narrow[k];
         if (value >= 0 && value < batch_.m) continue;
-        throw ArgumentError("index[" + std::to_string(k / batch_.n) + ", " + std::to_string(k % batch_.n) + "] is " + std::to_string(value) + "; K has " +
-                            (batch_.m > 0 ? "the points 0 to " + std::to_string(batch_.m - 1) : "no points"));
+        throw ArgumentError("index[" + std::to_string(k / batch_.n) + ", " + std::to_string(k % batch_.n) + "] is " + std::to_string(value) +
+                            "; K has " + (batch_.m > 0 ? "the points 0 to " + std::to_string(batch_.m - 1) : "no points"));
     }
     throw ArgumentError("index was changed while it was read");
 }
@@ -143,7 +86,8 @@ void IndexSource::values(const PanelWork& work, std::int64_t first, std::int64_t
     }
 }
 
-void IndexSource::add_derivatives(const PanelWork& work, std::int64_t first, std::int64_t last, const double* g, double* K_sum, double* mu_sum) const {
+void IndexSource::add_derivatives(const PanelWork& work, std::int64_t first, std::int64_t last, const double* g, double* K_sum,
+                                  double* mu_sum) const {
     std::int32_t tuples[kChunk * kSmallPoints];
     for (; first < last; first += kChunk) {
         const std::int64_t count = std::min(kChunk, last - first), groups = read_groups(first, count, tuples);
@@ -200,14 +144,14 @@ void MatrixSource::read(std::int64_t first, Panels& panels) const {
     kernels_.transpose(matrix, entries_, place_, panels.at);
     if (batch_.mu) kernels_.transpose(mean, n_, mu_place_, panels.at);
     if (batch_.packed || kernels_.equal(panels.at, panels.at + kPanelSlots * kLanes, pair_count(n_) * kLanes)) return;
-    for (int lane = 0; lane < kLanes; ++lane) check_symmetric(matrix[lane], n_, std::min(first + lane, batch_.count - 1));
+    for (int lane = 0; lane < kLanes; ++lane) check_symmetric(matrix[lane], n_, 1, {}, std::min(first + lane, batch_.count - 1));
 }
 
 // The panel of matrix `first` is not finite.
 void MatrixSource::refuse(std::int64_t first) const {
     for (std::int64_t number = first; number < std::min(first + kLanes, batch_.count); ++number) {
         if (batch_.packed) check_finite("K", batch_.K + number * entries_, entries_, number);
-        else check_symmetric(batch_.K + number * entries_, n_, number);
+        else check_symmetric(batch_.K + number * entries_, n_, 1, {}, number);
         if (batch_.mu) check_finite("mu", batch_.mu + number * n_, n_, number);
     }
     throw ArgumentError("K or mu was changed while it was read");

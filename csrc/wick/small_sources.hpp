@@ -10,14 +10,6 @@
 
 namespace nnqft {
 
-// ArgumentError unless K (m, m) is finite and |K_ij - K_ji| <= 1e-12 of the smaller of the two rows' largest entries. `number` is its
-// place in a batch, for messages; in batches the diagonal is not read.
-constexpr std::int64_t kAlone = -1;
-void check_symmetric(const double* K, std::int64_t m, std::int64_t number);
-
-// ArgumentError unless a vector, or row `number` of an array, is finite.
-void check_finite(const char* name, const double* x, std::int64_t count, std::int64_t number = kAlone);
-
 class IndexSource {
 public:
     IndexSource(const IndexBatch& batch, const BatchPoll& poll);

@@ -272,13 +272,13 @@ def vector_moments(cumulants: collections.abc.Sequence, m: typing.SupportsInt | 
     """
     Inverse of vector_cumulants.
     """
-def wick_all(K: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, mu: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, most_bytes: typing.SupportsInt | typing.SupportsIndex) -> typing.Any:
+def wick_all(K: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, mu: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, most_bytes: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
     """
-    Gaussian n-point functions of all multisets, float64 (count,); None if K or mu is not finite or K not symmetric.
+    Gaussian n-point functions of all multisets, float64 (count,).
     """
-def wick_all_vjp(K: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, G_bar: numpy.ndarray, mu: typing.Any, most_bytes: typing.SupportsInt | typing.SupportsIndex) -> typing.Any:
+def wick_all_vjp(K: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, G_bar: numpy.ndarray, mu: typing.Any, most_bytes: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], typing.Any]:
     """
-    Derivatives of sum G_bar * wick_all, (K_bar (m, m), mu_bar (m,) or None); None if K or mu is not finite or K not symmetric.
+    Derivatives of sum G_bar * wick_all, (K_bar (m, m), mu_bar (m,) or None).
     """
 MAX_NETS: int = 281474976710656
 __version__: str = '0.1.0'

@@ -1,9 +1,6 @@
 """Packed symmetric tensors: all sorted multi-indices i1 <= ... <= in over m values, in lexicographic order.
 
-`PackedMoments` sums weight * h_i1 ... h_in over quadrature nodes with matrix products and no redundancy: a sorted
-multi-index of even length is cut in the middle exactly once, so with F_k the packed products of k = n / 2 factors,
-
-    M_n = union over r of  (rows of F_k that end with r)  W  (rows of F_k that start with r or later)^T.
+`PackedMoments` sums weight * h_i1 ... h_in over quadrature nodes.
 """
 
 from itertools import chain, combinations_with_replacement
@@ -11,14 +8,14 @@ from math import comb
 
 import numpy as np
 
+from . import _core
 from .errors import ArgumentError
 
 __all__ = ["PackedMoments", "check_nodes", "packed_index", "packed_number", "packed_rank", "packed_size"]
 
 _MAX_BYTES = 200_000_000
 _MAX_SECONDS = 60.0
-_BLOCK = 1 << 17  # doubles in F_k at a time: 1 MB stays in cache
-_LEAST_NODES = 256  # nodes at a time at least: the inner dimension of the matrix products
+_NODES = 1 << 14  # summed at a time
 
 
 def packed_size(m, n):
@@ -50,30 +47,24 @@ def packed_rank(index, m):
 
 def check_nodes(nodes, m, order, share, rule):
     """Refuse sums over so many nodes that they would take more than a minute / share on one core."""
-    seconds = nodes * (20 * m + 4 * comb(m + order // 2 - 1, order // 2) + 0.3 * comb(m + order - 1, order)) * 1e-9
+    seconds = nodes * (20 * m + 0.1 * comb(m + order - 1, order)) * 1e-9
     if seconds > _MAX_SECONDS / share:
         raise ArgumentError(f"{rule} needs {nodes:.2g} nodes, about {seconds:.2g} s; the limit is {_MAX_SECONDS / share:.2g} s")
 
 
 class PackedMoments:
-    """Weighted sums of products of an even number of factors, over nodes that come in any number of calls."""
+    """Weighted sums of products of up to 8 factors, over nodes that come in any number of calls."""
 
     def __init__(self, m, order):
-        self.m, self.order, self.half = m, order, order // 2
-        packed_size(m, order)
-        index = packed_index(m, self.half)
-        self._ends = [np.flatnonzero(index[:, -1] == r) for r in range(m)]
-        self._starts = [int(np.searchsorted(index[:, 0], r)) for r in range(m)]
-        self._blocks = [np.zeros((len(rows), len(index) - first)) for rows, first in zip(self._ends, self._starts)]
-        self._index = index
-        self._step = max(_LEAST_NODES, _BLOCK // len(index))
+        self.order = order
+        self._sums = np.zeros(packed_size(m, order))
         self._pending, self._waiting = [], 0
 
     def add(self, factors, weights):
-        """factors : array (m, n_nodes); weights : array (n_nodes,). Kept until there are enough for one product."""
+        """factors : array (m, n_nodes); weights : array (n_nodes,). Kept until there are many."""
         self._pending.append((factors, weights))
         self._waiting += len(weights)
-        if self._waiting >= self._step:
+        if self._waiting >= _NODES:
             self._flush()
 
     def _flush(self):
@@ -81,26 +72,9 @@ class PackedMoments:
             return
         factors, weights = (np.concatenate(part, axis=-1) for part in zip(*self._pending))
         self._pending, self._waiting = [], 0
-        for start in range(0, len(weights), self._step):
-            part = slice(start, start + self._step)
-            features = self._features(factors[:, part])
-            weighted = features * weights[part]
-            for block, rows, first in zip(self._blocks, self._ends, self._starts):
-                block += weighted[rows] @ features[first:].T
+        self._sums += _core.moment_sums(factors.T, self.order, weights, threads=_core.default_threads())
 
     def result(self):
         """Packed array of the sums."""
         self._flush()
-        number = packed_number(self._index, self.m)
-        numbers = [np.add.outer(number[rows] * self.m**self.half, number[first:]).ravel()
-                   for rows, first in zip(self._ends, self._starts)]
-        return np.concatenate([block.ravel() for block in self._blocks])[np.argsort(np.concatenate(numbers))]
-
-    def _features(self, h):
-        """Packed products of `half` factors, by prepending a first factor to the products that start at it or later."""
-        features, first = h, np.arange(self.m)
-        for _ in range(self.half - 1):
-            starts = [int(np.searchsorted(first, i)) for i in range(self.m)]
-            features = np.concatenate([h[i] * features[s:] for i, s in enumerate(starts)])
-            first = np.repeat(np.arange(self.m), [len(first) - s for s in starts])
-        return features
+        return self._sums

@@ -151,8 +151,8 @@ def test_sizes_and_values_out_of_range_are_named(library):
     for text, function, arguments in [
         ("m is -1", library.nnqft_hafnian, (-1, K, None, None, None, out)),
         (f"m is {big}", library.nnqft_hafnian, (big, K, None, None, None, out)),
-        ("number 5 of K is inf", library.nnqft_hafnian, (3, bad, None, None, None, out)),
-        ("number 2 of mu is nan", library.nnqft_hafnian, (3, K, np.array([0, 0, np.nan]), None, None, out)),
+        ("K[1, 2] is inf", library.nnqft_hafnian, (3, bad, None, None, None, out)),
+        ("mu[2] is nan", library.nnqft_hafnian, (3, K, np.array([0, 0, np.nan]), None, None, out)),
         ("a repeat is -2", library.nnqft_hafnian, (3, K, None, np.array([1, -2, 1], np.int32), None, out)),
         ("count is -1", library.nnqft_hafnian_batch, (3, K, None, -1, 2, index, None, out)),
         (f"count is {big}", library.nnqft_hafnian_batch, (3, K, None, big, 2, index, None, out)),

@@ -57,7 +57,7 @@ TEST(bad_arguments_come_back_as_codes_and_messages) {
     CHECK(says(nnqft_hafnian_batch(3, K.data(), nullptr, 1, 2, index, nullptr, out, message, sizeof message), NNQFT_ARGUMENT_ERROR, "index[0, 1] is 3"));
     CHECK(says(nnqft_wick_all(3, 65, K.data(), nullptr, nullptr, out, message, sizeof message), NNQFT_ARGUMENT_ERROR, "order is 65"));
     K[5] = 2.0;
-    CHECK(says(nnqft_wick_all(3, 2, K.data(), nullptr, nullptr, out, message, sizeof message), NNQFT_ARGUMENT_ERROR, "rows 1 and 2 hold 2 and 1"));
+    CHECK(says(nnqft_wick_all(3, 2, K.data(), nullptr, nullptr, out, message, sizeof message), NNQFT_ARGUMENT_ERROR, "K[1, 2] = 2 but K[2, 1] = 1"));
     K[5] = std::numeric_limits<double>::infinity();
     CHECK(says(nnqft_moments(3, 3, K.data(), nullptr, 2, nullptr, out, message, sizeof message), NNQFT_ARGUMENT_ERROR, "sample 1 is not finite"));
     CHECK(says(nnqft_hafnian_complex(std::numeric_limits<std::int64_t>::max(), K.data(), nullptr, nullptr, nullptr, out, message, sizeof message),

@@ -147,7 +147,7 @@ def test_wrong_weights_are_refused(G_bar, error, message):
 def test_wrong_kernels_and_means_are_refused_as_by_wick_all():
     with pytest.raises(ArgumentError, match="not symmetric"):
         wick_all_vjp(np.triu(np.ones((3, 3))), 4, np.zeros(15))
-    with pytest.raises(ArgumentError, match="mu has 1 entries that are not finite"):
+    with pytest.raises(ArgumentError, match=r"mu\[2\] is inf"):
         wick_all_vjp(np.eye(3), 4, np.zeros(15), mu=np.array([0, 0, np.inf]))
     with pytest.raises(ShapeError, match=r"wick_all_vjp\(\) takes a square matrix"):
         wick_all_vjp(np.ones((3, 2)), 4, np.zeros(15))

@@ -1,9 +1,10 @@
-"""Vertex integrals: closed forms, homogeneity, cubature, and a double exponential rule that shares nothing with them."""
+"""Vertex integrals: closed forms, homogeneity, cubature, and an independent double exponential rule."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from nnqft._eft._legs import Legs
 from nnqft.eft import vertex_integral
 from nnqft.networks import cos_net, erf_net, gauss_net, mlp, nngp, relu_net
 
@@ -47,7 +48,7 @@ def by_hand(net, points, cutoff, power=0.0, loops=0, step=0.1):
 
 @pytest.mark.parametrize("name", NETS)
 def test_one_dimensional_integrals_equal_a_double_exponential_rule(name):
-    """1e-10: both sum some hundred products of four kernels, which are good to 1e-13, and sigma_b^2 is subtracted by hand."""
+    """1e-10: both sum some hundred products of four kernels good to 1e-13, and sigma_b^2 is subtracted by hand."""
     for power, loops in [(0, 0), (2, 0), (0.5, 0)] + ([(1, 1)] if name not in ("tanh", "massive") else []):
         I = vertex_integral(NETS[name], X, cutoff=3.0, power=power, loops=loops)
         for row in ([0, 0, 0, 0], [0, 1, 1, 2], [1, 2, 2, 2]):
@@ -65,6 +66,17 @@ def test_integrals_in_more_dimensions_equal_a_double_exponential_rule(dim, step)
         np.testing.assert_allclose(I[0, 0, 1].mean, truth, rtol=1e-9)  # the coarser double exponential rule
 
 
+@pytest.mark.parametrize("activation", ["tanh", "softplus"])
+def test_tables_of_slow_kernels_equal_the_kernel(activation):
+    """In |y| and the angle, in more than one dimension; over five decades, at a point near 0, one far out, and 0 itself."""
+    rng = np.random.default_rng(0)
+    net = mlp(3, 5, activation=activation, sigma_b=0.3)
+    x = rng.normal(size=(3, 3)) * np.array([[0.01], [3.0], [0.0]])
+    y = rng.normal(size=(60, 3)) * 10 ** rng.uniform(-3, 2, size=(60, 1))
+    K = nngp(net, y, x) - net.sigma_b**2
+    np.testing.assert_allclose(Legs(net, x)(y), K, rtol=0, atol=1e-13 * np.abs(K).max())
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3])
 @pytest.mark.parametrize("make", [gauss_net, relu_net])
 def test_special_routes_equal_cubature(make, dim):
@@ -79,7 +91,9 @@ def test_special_routes_equal_cubature(make, dim):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
-@pytest.mark.parametrize(("power", "loops", "order"), [(0, 0, 4), (0, 2, 3), (1, 0, 2), (2, 0, 6), (0.7, 1, 4), (6, 0, 2)])
+@pytest.mark.parametrize(
+    ("power", "loops", "order"), [(0, 0, 4), (0, 2, 3), (1, 0, 2), (2, 0, 6), (0.7, 1, 4), (6, 0, 2)]
+)
 def test_gaussian_kernels_without_cutoff_equal_cubature(dim, power, loops, order):
     """Powers of the distance are Kummer functions."""
     x = np.random.default_rng(order).normal(size=(2, dim))
@@ -94,9 +108,14 @@ def test_a_power_far_from_the_origin_is_that_of_the_centre():
     """E |y|^p = c^p (1 + p (p + d - 2) / (4 a c^2) + ..); the closed form changes series on the way out."""
     for centre in (5.0, 12.0, 13.0, 40.0, 1e5):
         x = np.array([[centre]])
-        ratio = vertex_integral(gauss_net(10, dim_in=1), x, power=0.5).mean[0] / vertex_integral(gauss_net(10, dim_in=1), x).mean[0]
+        ratio = (
+            vertex_integral(gauss_net(10, dim_in=1), x, power=0.5).mean[0]
+            / vertex_integral(gauss_net(10, dim_in=1), x).mean[0]
+        )
         z = 2.0 * centre**2  # a c^2 with a = 4 / 2
-        series = 1 - 0.25 * 0.25 / z * (1 + 0.75 * 1.25 / (2 * z) * (1 + 1.75 * 2.25 / (3 * z) * (1 + 2.75 * 3.25 / (4 * z))))
+        series = 1 - 0.25 * 0.25 / z * (
+            1 + 0.75 * 1.25 / (2 * z) * (1 + 1.75 * 2.25 / (3 * z) * (1 + 2.75 * 3.25 / (4 * z)))
+        )
         np.testing.assert_allclose(ratio, np.sqrt(centre) * series, rtol=max(1e-13, 30 / z**5))
 
 
@@ -124,7 +143,7 @@ def test_sinc_legs_have_the_integrals_of_fourier_theory():
 
 
 def test_a_massive_propagator_has_the_square_that_parseval_says():
-    """int K^2 d^2 y = int |K(p)|^2 d^2 p / (2 pi)^2 for K(p) ~ 1 / (p^2 + m^2) below a cutoff; 1e-4: the tail of oscillations."""
+    """int K^2 d^2 y = int |K(p)|^2 d^2 p / (2 pi)^2, K(p) ~ 1 / (p^2 + m^2) below a cutoff; 1e-4: oscillations far away."""
     mass, top = 1.0, 30.0
     net = cos_net(10, dim_in=2, momentum=("ball", top), amplitude=lambda k: 1 / np.sqrt(k**2 + mass**2), sigma_b=0.0)
     density = 1 / (np.pi * top**2)  # of momenta; K(p) = (2 pi)^2 density A^2 / 2
@@ -139,7 +158,9 @@ def test_identity_legs_integrate_to_polynomials():
     net = mlp(3, 10, activation="identity")
     truth = (x @ x.T / 9 * 4.0**3 * 2.0**2 / 3)[np.triu_indices(3)]
     for method in ("homogeneous", "quadrature"):
-        np.testing.assert_allclose(vertex_integral(net, x, order=2, cutoff=2.0, method=method).mean, truth, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(
+            vertex_integral(net, x, order=2, cutoff=2.0, method=method).mean, truth, rtol=1e-12, atol=1e-13
+        )
 
 
 def test_relu_in_one_dimension_is_exact_on_either_side_of_zero():
@@ -147,7 +168,7 @@ def test_relu_in_one_dimension_is_exact_on_either_side_of_zero():
     x = np.array([[0.5], [2.0], [-3.0], [0.0]])
     I = {n: vertex_integral(relu_net(10, dim_in=1), x, order=n, cutoff=10.0) for n in (4, 6)}
     loop = vertex_integral(relu_net(10, dim_in=1), x, cutoff=10.0, loops=1)
-    close = lambda a, b: np.testing.assert_allclose(a.mean, b, rtol=1e-14)  # noqa: E731
+    close = lambda a, b: np.testing.assert_allclose(a.mean, b, rtol=1e-14)
     close(I[4][0, 0, 1, 1], 1e5 / 80)
     close(I[4][2, 2, 2, 2], 1e5 * 81 / 80)
     close(I[6][0, 0, 0, 0, 0, 1], 1e7 * 2 / 32 / 448)
@@ -192,4 +213,6 @@ def test_scales_far_apart_do_not_overflow_on_the_way():
     I = vertex_integral(relu_net(5, dim_in=1), [[1e-60]], cutoff=1e60)
     np.testing.assert_allclose(I.mean, 1e60 / 80, rtol=1e-12)
     I = vertex_integral(relu_net(5, dim_in=2), [[1e-200, 0.0]], cutoff=1e100, order=2)
-    np.testing.assert_allclose(I.mean, vertex_integral(relu_net(5, dim_in=2), [[1.0, 0.0]], cutoff=1.0, order=2).mean, rtol=1e-12)
+    np.testing.assert_allclose(
+        I.mean, vertex_integral(relu_net(5, dim_in=2), [[1.0, 0.0]], cutoff=1.0, order=2).mean, rtol=1e-12
+    )

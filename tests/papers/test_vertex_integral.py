@@ -1,4 +1,4 @@
-"""Numbers of arXiv:2008.08601 that rest on vertex integrals: scaling with the cutoff, convergence of the Erf-net's integral."""
+"""Numbers of arXiv:2008.08601 that rest on vertex integrals: scaling with the cutoff, the Erf-net's convergence."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,9 @@ from nnqft.networks import erf_net, gauss_net, relu_net
 
 def slope(net, x, cutoff, order=4):
     """d log I / d log Lambda, by central differences over 2e-4: truncation 1e-8 of the second derivative."""
-    low, high = (vertex_integral(net, x, order=order, cutoff=cutoff * np.exp(h), tolerance=1e-12).mean for h in (-1e-4, 1e-4))
+    low, high = (
+        vertex_integral(net, x, order=order, cutoff=cutoff * np.exp(h), tolerance=1e-12).mean for h in (-1e-4, 1e-4)
+    )
     return np.log(high / low) / 2e-4
 
 
@@ -24,7 +26,10 @@ def test_relu_grows_as_the_cutoff_to_the_dimension_plus_the_order(dim, order):
 def test_erf_approaches_the_power_of_the_dimension():
     line, corners = np.array([[-1.0], [-0.2], [0.6], [1.0]]), np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
     at = (0, 1, 2, 3)
-    for x, cutoffs, expected in ((line, (10, 100, 1e4), (1.479, 1.053, 1.0005)), (corners, (10, 100, 1e3), (3.13, 2.024, 2.0004))):
+    for x, cutoffs, expected in (
+        (line, (10, 100, 1e4), (1.479, 1.053, 1.0005)),
+        (corners, (10, 100, 1e3), (3.13, 2.024, 2.0004)),
+    ):
         net = erf_net(5, dim_in=x.shape[1])
         for cutoff, value in zip(cutoffs, expected, strict=True):
             low, high = (vertex_integral(net, x, cutoff=cutoff * np.exp(h))[at].mean for h in (-1e-3, 1e-3))
@@ -52,4 +57,6 @@ def test_closed_forms_of_the_gauss_net():
         s2 = 1.7**2
         exponent = -s2 / 2 / dim * ((x * x).sum() - (x.sum(axis=0) ** 2).sum() / 4)
         I = vertex_integral(gauss_net(100, dim_in=dim, sigma_w=1.7), x)
-        np.testing.assert_allclose(I[0, 1, 2, 3].mean, s2**4 * (np.pi * dim / 2 / s2) ** (dim / 2) * np.exp(exponent), rtol=1e-13)
+        np.testing.assert_allclose(
+            I[0, 1, 2, 3].mean, s2**4 * (np.pi * dim / 2 / s2) ** (dim / 2) * np.exp(exponent), rtol=1e-13
+        )

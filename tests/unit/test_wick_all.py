@@ -88,10 +88,10 @@ def test_rounding_in_the_lower_triangle_is_tolerated_and_ignored():
         (K.astype(np.float32), 4, ShapeError, r"float32.*astype\(np\.float64\)"),
         (K.astype(">f8"), 4, ShapeError, ">f8"),
         (K.astype(complex), 4, ShapeError, "complex128"),
-        (np.triu(K), 4, ArgumentError, r"K\[0, 1\] = 1\.0 but K\[1, 0\] = 0\.0"),
+        (np.triu(K), 4, ArgumentError, r"K\[0, 1\] = 1 but K\[1, 0\] = 0"),
         (np.triu(K) * 5e307, 3, ArgumentError, "not symmetric"),
-        (K * np.nan, 4, ArgumentError, "K has 9 entries that are not finite"),
-        (K + np.diag([0.0, np.inf, 0.0]), 4, ArgumentError, "K has 1 entries that are not finite"),
+        (K * np.nan, 4, ArgumentError, r"K\[0, 0\] is nan: every entry must be finite"),
+        (K + np.diag([0.0, np.inf, 0.0]), 4, ArgumentError, r"K\[1, 1\] is inf"),
         (K, 0, ArgumentError, "1 to 64, got 0"),
         (K, 65, ArgumentError, "1 to 64, got 65"),
         (K, -2, ArgumentError, "1 to 64"),
@@ -112,7 +112,7 @@ def test_wrong_matrices_and_orders_are_refused(matrix, order, error, message):
         (0.0, ShapeError, r"\(\)"),
         (MU.astype(np.float32), ShapeError, r"mu has dtype float32.*astype"),
         (MU * 1j, ShapeError, "complex128"),
-        (np.array([0.0, np.nan, np.inf]), ArgumentError, "mu has 2 entries that are not finite"),
+        (np.array([0.0, np.nan, np.inf]), ArgumentError, r"mu\[1\] is nan"),
     ],
 )
 def test_wrong_means_are_refused(mu, error, message):

@@ -80,8 +80,8 @@ def vertex_integral(net, x, *, order=4, cutoff=inf, power=0, loops=0, pairs=Fals
 
     Notes
     -----
-    Cost with six points: 0.2 ms for closed forms; otherwise 2 ms (d = 1), 50 ms (d = 2), 3 s (d = 3), growing with the
-    logarithm of the cutoff; tanh, sigmoid, softplus and swish 0.3 s, 2 s and 20 s. Formulas: docs/vertices.md.
+    Cost with six points: 0.2 ms for closed forms; otherwise 1 ms (d = 1), 10 ms (d = 2), 0.3 s (d = 3), growing with the
+    logarithm of the cutoff; tanh, sigmoid, softplus and swish 0.1 s, 1 s and 4 s. Formulas: docs/vertices.md.
 
     Examples
     --------
