@@ -18,7 +18,7 @@ from . import _core
 from ._correlators import Correlators, ExactCorrelators
 from ._plan import ESTIMATORS, MAX_ORDER, SAMPLERS, check_moments, estimator_refusal, make_plan
 from ._run import integer, measure, progress_bar, thread_count
-from .errors import ArgumentError, DeviceError, NNQFTWarning, ShapeError
+from .errors import ArgumentError, DeviceError, NNQFTWarning
 from .networks import Network, as_key, check_points
 
 __all__ = ["correlators", "exact_correlators", "outputs", "weights", "Correlators", "accumulator_bytes", "plan_size"]

@@ -6,7 +6,6 @@ Weights have variance sigma_w^2 / fan_in, biases sigma_b^2 (Halverson, Maiti and
 """
 
 import hashlib
-import json
 import operator
 from dataclasses import dataclass, field, replace
 from math import inf, pi, sqrt
@@ -21,7 +20,7 @@ from ._kernels import nngp_kernel as nngp
 from ._kernels import ntk_kernel as ntk
 from ._kernels_extra import conv_nngp, residual_nngp
 from ._laws import Laws
-from .errors import ArgumentError, ShapeError
+from .errors import ArgumentError
 from .net import Net, activation_parameters
 
 __all__ = ["Network", "gauss_net", "relu_net", "erf_net", "cos_net", "free_scalar_net", "mlp", "Net", "nngp", "ntk", "conv_nngp",

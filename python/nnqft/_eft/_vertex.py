@@ -7,7 +7,6 @@ that are homogeneous of degree one (relu without bias) reduce to the surface of 
 adaptive cubature for everything else. After Halverson, Maiti and Stoner, arXiv:2008.08601; derivations in docs/vertices.md.
 """
 
-import operator
 import sys
 import warnings
 from math import comb, inf, isfinite
@@ -15,6 +14,7 @@ from math import comb, inf, isfinite
 import numpy as np
 
 from .. import _core
+from .._run import integer
 from .._version import __version__
 from .._wick_all import wick_all
 from ..errors import ArgumentError, DivergenceError, NNQFTWarning
@@ -124,7 +124,7 @@ def check_vertex(legs, order, cutoff, power, loops, tolerance):
     """The arguments, checked: (order, cutoff, power, loops)."""
     if legs.dim not in (1, 2, 3):
         raise ArgumentError(f"vertex integrals exist in 1, 2 and 3 dimensions; dim_in is {legs.dim}")
-    order, loops = _count("order", order, 1, 8), _count("loops", loops, 0, 64)
+    order, loops = integer("order", order, 1, 8), integer("loops", loops, 0, 64)
     cutoff, power, tolerance = (
         _number(*pair) for pair in (("cutoff", cutoff), ("power", power), ("tolerance", tolerance))
     )
@@ -262,16 +262,6 @@ def _outside():
     while frame is not None and frame.f_globals.get("__name__", "").startswith("nnqft."):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def _count(name, value, low, high):
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise ArgumentError(f"{name} must be an integer, got {value!r}") from None
-    if not low <= value <= high:
-        raise ArgumentError(f"{name} must lie in [{low}, {high}], got {value}")
-    return value
 
 
 def _number(name, value):

@@ -1,6 +1,5 @@
 """Figures of the second half, drawn with `nnqft.plot`: what the correlators say about the action."""
 
-import numpy as np
 
 from ... import plot
 from ...tensor import Estimate
