@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from nnqft import _core
 from nnqft.wick import MomentAccumulator, moments
 
-SIZES = [(4, 6, 100_000), (4, 20, 20_000), (6, 6, 20_000), (6, 8, 20_000), (6, 10, 20_000)]  # order, fields, samples
+SIZES = [(4, 6, 100_000), (4, 20, 40_000), (6, 6, 20_000), (6, 8, 20_000), (6, 10, 40_000)]  # order, fields, samples
 BARS = {(4, 6): ">= 4x", (6, 6): ">= 20x", (6, 8): ">= 20x", (6, 10): ">= 20x"}  # over jitted jax.einsum
 
 
