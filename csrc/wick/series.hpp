@@ -73,10 +73,12 @@ NNQFT_HD In operator-(In a, In b) { return {a.v - b.v}; }
 NNQFT_HD In madd(In a, In b, In c) { return {a.v * b.v + c.v}; }
 NNQFT_HD In times_sign(In t, In a) { return {t.v * a.v}; }
 
+// Coefficients in registers. Four give the same sums from a quarter of the code: for a path that need not be fast, and for instrumented
+// code, over which GCC takes five minutes otherwise.
 #ifdef __SANITIZE_ADDRESS__
-constexpr int kBlock = 4;  // the same sums from a quarter of the code, which takes GCC five minutes to instrument
+constexpr int kBlock = 4;
 #else
-constexpr int kBlock = 8;  // coefficients in registers
+constexpr int kBlock = VD::width == 1 ? 4 : 8;
 #endif
 constexpr int kGroup = 4;
 

@@ -13,6 +13,7 @@ from ._version import __version__
 from .errors import ArgumentError, NNQFTWarning, StateError
 from .networks import Network, nngp
 from ._jackknife import jackknife
+from .tensor import points_note
 
 __all__ = ["Correlators", "ExactCorrelators"]
 
@@ -35,6 +36,14 @@ class _Views:
     def _kernel(self):
         return nngp(self.net, self.x)
 
+    @cached_property
+    def _points(self):
+        return points_note(self.x)
+
+    def _notes(self, kind):
+        """What a tensor is, of which points, and how it was measured."""
+        return self._how | {"kind": kind, "points": self._points}
+
     def gp(self, n):
         """G_GP^(n), the Gaussian process' n-point function: sum over pairings of products of the kernel K.
 
@@ -44,7 +53,8 @@ class _Views:
             Exact (zero errors); entries with different outputs paired vanish. Raises ArgumentError for laws without a kernel.
         """
         self._check(n)
-        return self._plan.tensor(self._plan.gaussian(self._kernel, n), 0.0, n, n=None, how={"estimator": "exact"})
+        return self._plan.tensor(self._plan.gaussian(self._kernel, n), 0.0, n, n=None,
+                                 how={"estimator": "exact", "kind": "gp", "points": self._points})
 
     def full(self, n):
         """G^(n), the full n-point function, in units of the output ** n.
@@ -92,7 +102,7 @@ class _Views:
         with np.errstate(divide="ignore", invalid="ignore"):
             inverse = np.where(gaussian == 0.0, np.nan, 1.0 / gaussian)
         mean, stderr = self._difference(n, gaussian, two_point)
-        return self._plan.tensor(mean * inverse, abs(stderr * inverse), n, n=self.n_nets, how=self._how)
+        return self._plan.tensor(mean * inverse, abs(stderr * inverse), n, n=self.n_nets, how=self._notes("deviation"))
 
     def _exact_difference(self, cumulants, n):
         """G^(n) - G_GP^(n) with K as the 2-point function: all partitions but the pairings; cumulants (batch, count) by order."""
@@ -120,7 +130,7 @@ class _Views:
             raise ArgumentError(f"nets_per_experiment must be >= 1, got {nets_per_experiment}")
         with np.errstate(divide="ignore", invalid="ignore"):
             level = self.full(n).stderr / abs(self.gp(n).mean) * np.sqrt(self.n_nets / nets_per_experiment)
-        return self._plan.tensor(level, None, n, n=self.n_nets, how=self._how)
+        return self._plan.tensor(level, None, n, n=self.n_nets, how=self._notes("background"))
 
 
 class Correlators(_Views):
@@ -248,7 +258,7 @@ class Correlators(_Views):
         cache = self.__dict__.setdefault("_cache", {})
         if key not in cache:
             mean, stderr = self._jackknife(lambda means: getattr(self._plan, kind)(means, n))
-            cache[key] = self._plan.tensor(mean, stderr, n, n=self.n_nets, how=self._how)
+            cache[key] = self._plan.tensor(mean, stderr, n, n=self.n_nets, how=self._notes(kind))
         return cache[key]
 
     def _difference(self, n, gaussian, two_point):
@@ -402,7 +412,7 @@ class ExactCorrelators(Correlators):
         return other
 
     def _tensor(self, kind, n):
-        return self._plan.tensor(getattr(self._values[n], kind), 0.0, n, n=None, how=self._how)
+        return self._plan.tensor(getattr(self._values[n], kind), 0.0, n, n=None, how=self._notes(kind))
 
     def _difference(self, n, gaussian, two_point):
         # By connected functions: full - gp would cancel at large width.

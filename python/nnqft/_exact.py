@@ -28,6 +28,7 @@ __all__ = ["Moments", "exact_moments", "joint_cumulant", "neuron_moments"]
 
 ORDERS = (2, 4, 6, 8)
 _CHUNK = 1 << 15  # entries at a time: 127 blocks of 8 legs make 33 MB
+_LARGEST = 1e150  # pre-activation of which the square is a double
 NORMAL_MOMENTS = (1.0, 3.0, 15.0, 105.0)  # E v^2, E v^4, ... of a unit normal
 
 Moments = namedtuple("Moments", ["full", "connected"])
@@ -81,7 +82,8 @@ def neuron_moments(net, x, order, method="auto"):
     if getattr(net, "phase", False):
         _check_method(method, ("closed",), "a cos-net")
         return closed.cos_net(net, x, packed_index(len(x), order))
-    rows = np.column_stack([net.sigma_w / np.sqrt(net.dim_in) * x, np.full(len(x), float(net.sigma_b))])
+    with np.errstate(over="ignore"):  # _moments looks for what overflows
+        rows = np.column_stack([net.sigma_w / np.sqrt(net.dim_in) * x, np.full(len(x), float(net.sigma_b))])
     return _moments(net.activation, params, rows, int(order), method)
 
 
@@ -126,7 +128,7 @@ def exact_moments(net, x, orders):
     connected, full = {}, {}
     with np.errstate(over="ignore", invalid="ignore"):
         for n, tuples in index.items():
-            connected[n] = net.sigma_w**n * float(width) ** (1 - n / 2) * joint_cumulant(neuron, tuples, fields)
+            connected[n] = np.float64(net.sigma_w) ** n * float(width) ** (1 - n / 2) * joint_cumulant(neuron, tuples, fields)
             one_output = (tuples % dim_out == tuples[:, :1] % dim_out).all(axis=1)
             connected[n] += _bias_cumulant(net, n) * one_output
             full[n] = _sum_over_partitions(connected, tuples, fields, lambda blocks: 1)
@@ -190,8 +192,8 @@ def _bias_cumulant(net, n):
     """Joint cumulant of order n of one output's bias: sigma_b^2 at n = 2 and, if it is normal, nothing else."""
     laws = getattr(net, "laws", None)
     if net.sigma_b == 0 or laws is None or laws.output_bias.kind == "normal":
-        return net.sigma_b**2 if n == 2 else 0.0
-    value = net.sigma_b**n * laws.output_bias.cumulants(n)[n]
+        return np.float64(net.sigma_b) ** 2 if n == 2 else 0.0
+    value = np.float64(net.sigma_b) ** n * laws.output_bias.cumulants(n)[n]
     if not np.isfinite(value):
         raise ArgumentError(f"the output bias of law {laws.output_bias!r} has no moment of order {n}")
     return value
@@ -201,6 +203,9 @@ def _bias_cumulant(net, n):
 
 def _moments(activation, params, rows, order, method):
     """Packed moments for pre-activations z = rows.g. Each route says in an ArgumentError why it cannot go on."""
+    largest = np.abs(rows).max(initial=0.0)
+    if not largest < _LARGEST:
+        raise ArgumentError(f"pre-activations of size {largest:.3g} overflow float64: use smaller sigma_w, sigma_b or inputs")
     a = span(rows)
     index = lambda: packed_index(len(a), order)
     slope = params[0] if activation == "leaky_relu" else 0.0

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 from scipy.special import kv
 
+from ._checks import integer, number, real_array
 from ._spectrum import spectral_average
 from .errors import ArgumentError, DivergenceError
 
@@ -21,6 +22,7 @@ __all__ = ["FreeScalarAmplitude", "free_propagator"]
 
 # The kernels interpolate A linearly between 16385 momenta: an error of (cutoff / mass)^2 / 2e9 near k = 0.
 _LARGEST_RATIO = 1000.0
+_LARGEST = 1e75  # momentum of which the fourth power is a double
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,14 @@ class FreeScalarAmplitude:
 
     def __post_init__(self):
         _check(self.dim, self.mass)
-        if not 0 < self.cutoff < inf:
-            raise ArgumentError(f"cutoff must be a positive finite momentum, got {self.cutoff!r}")
+        object.__setattr__(self, "mass", float(self.mass))
+        object.__setattr__(self, "cutoff", number("cutoff", self.cutoff, above=0))
+        for name in ("mass", "cutoff"):
+            if not 1 / _LARGEST < getattr(self, name) < _LARGEST:
+                raise ArgumentError(
+                    f"{name} = {getattr(self, name):g}: powers of it leave the range of float64; choose units in which "
+                    "it is of order 1"
+                )
         if self.cutoff > _LARGEST_RATIO * self.mass:
             raise ArgumentError(
                 f"cutoff / mass = {self.cutoff / self.mass:.3g}: a cos-net's table of amplitudes resolves masses "
@@ -86,29 +94,32 @@ def free_propagator(distance, *, dim, mass=1.0, cutoff=inf):
     array([0.4683, 0.1828, 0.069 ])
     """
     _check(dim, mass)
-    r = np.asarray(distance, dtype=np.float64)
-    if not np.isfinite(r).all() or (r < 0).any():
+    r, mass = real_array("distance", distance), float(mass)
+    if (r < 0).any():
         raise ArgumentError("distance must be finite and >= 0")
-    if not cutoff > 0:
-        raise ArgumentError(f"cutoff must be a positive momentum or inf, got {cutoff!r}")
+    cutoff = number("cutoff", cutoff, above=0, infinite=True)
     if isinf(cutoff):
         if dim > 1 and (r == 0).any():
             growth = {2: "log(cutoff / mass) / 2 pi", 3: "cutoff / 2 pi^2"}[dim]
             raise DivergenceError(
                 f"the propagator at distance 0 grows like {growth} with the cutoff: give a finite one"
             )
-        if dim == 1:
-            return np.exp(-mass * r) / (2 * mass)
-        return (2 * pi) ** (-dim / 2) * (mass / r) ** (dim / 2 - 1) * kv(dim / 2 - 1, mass * r)
-    amplitude = FreeScalarAmplitude(dim, float(mass), float(cutoff))
-    law = SimpleNamespace(dim_in=dim, sigma_w=1.0, momentum=("ball", float(cutoff)), amplitude=amplitude)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            if dim == 1:
+                K = np.exp(-mass * r) / (2 * np.float64(mass))
+            else:
+                K = (2 * pi) ** (-dim / 2) * (mass / r) ** (dim / 2 - 1) * kv(dim / 2 - 1, mass * r)
+        if not np.isfinite(K).all():
+            raise ArgumentError(
+                f"the propagator of mass {mass:g} overflows float64 at these distances: choose other units"
+            )
+        return K
+    amplitude = FreeScalarAmplitude(dim, mass, cutoff)
+    law = SimpleNamespace(dim_in=dim, sigma_w=1.0, momentum=("ball", cutoff), amplitude=amplitude)
     return spectral_average(law, 2, r) / 2
 
 
 def _check(dim, mass):
-    if dim not in (1, 2, 3):
-        raise ArgumentError(f"the free scalar exists here in 1, 2 or 3 dimensions, got {dim!r}")
-    if not 0 < mass < inf:
-        raise ArgumentError(
-            f"mass must be a positive finite number, got {mass!r} (a massless field needs a finite volume)"
-        )
+    if integer("dim", dim, 0, 1 << 31) not in (1, 2, 3):
+        raise ArgumentError(f"the free scalar exists here in 1, 2 or 3 dimensions, got {dim}")
+    number("mass", mass, above=0)  # a massless field needs a finite volume

@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import ArgumentError, NNQFTWarning, ShapeError
 
-__all__ = ["Jackknife", "jackknife"]
+__all__ = ["Jackknife", "jackknife", "replicates"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,34 @@ def jackknife(values, counts=None, *, function, with_counts=False, min_groups=8,
         terms = zip(square, s, linear, strict=True)
         stderr = [np.sqrt(np.maximum(a - 2 * b * c + b * b * curvature, 0) / n_groups) for a, b, c in terms]
     return Jackknife(restore(theta), restore(corrected), restore(stderr), n_groups)
+
+
+def replicates(values, counts=None, *, function, max_bytes=1 << 28):
+    """The same jackknife with what its errors are made of, for covariances: `function` returns one array (batch, n).
+
+    Returns
+    -------
+    estimate, corrected : arrays, shape (n,)
+        As in `Jackknife`.
+    rows : array, shape (groups, n)
+        (P_g - corrected) / sqrt(G (h_g - 1)): rows.T @ rows is the covariance, and its diagonal stderr^2.
+    """
+    sums, counts, rebuild = read_groups(values, counts)
+    evaluate = on_rows(function, rebuild, False)
+    n, totals = counts.sum(), [x.sum(axis=0, dtype=np.float64) for x in sums]
+    estimate = evaluate([np.asarray(t)[np.newaxis] / n for t in totals], n[np.newaxis])[0][0][0]
+    batch = int(np.clip(max_bytes // (16 * sum(t.size for t in totals) + 16 * estimate.size + 1), 1, len(counts)))
+    change = []
+    for first in range(0, len(counts), batch):
+        g = slice(first, first + batch)
+        with np.errstate(invalid="ignore"):  # a group may hold inf or nan: the results are nan then
+            means = [((t - x[g]).T / (n - counts[g])).T for t, x in zip(totals, sums, strict=True)]
+            change.append(evaluate(means, n - counts[g])[0][0] - estimate)
+    change, h = np.concatenate(change), n / counts
+    with np.errstate(invalid="ignore"):
+        shift = np.einsum("g,gi->i", 1 - 1 / h, change)
+        rows = (shift - (h - 1)[:, np.newaxis] * change) / np.sqrt(len(h) * (h - 1))[:, np.newaxis]
+    return estimate, estimate - shift, rows
 
 
 def read_groups(values, counts):

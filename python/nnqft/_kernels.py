@@ -10,6 +10,7 @@ The cos-net sqrt(2) cos(w.x + c), c uniform: K = sigma_b^2 + sigma_w^2 exp(-sigm
 
 import numpy as np
 
+from ._checks import real_array
 from ._duals import ACTIVATIONS, check_activation, dual, dual_derivative
 from ._spectrum import amplitude_and_momentum, spectral_average
 from .errors import ArgumentError, ShapeError
@@ -120,13 +121,10 @@ def _check_weight_laws(net, must_be_normal):
 
 def check_points(net, x, name="x"):
     """Inputs as a finite float64 array (n_points, dim_in)."""
-    points = np.asarray(x)
-    if points.dtype.kind not in "fiub":
-        raise ShapeError(f"{name} has dtype {points.dtype}; real numbers are expected")
+    points = real_array(name, x, finite=False)
     if points.ndim != 2 or points.shape[1] != net.dim_in or not len(points):
         hint = ": call x.reshape(-1, 1)" if points.ndim == 1 and net.dim_in == 1 else ""
         raise ShapeError(f"{name} has shape {points.shape}, expected (n_points, {net.dim_in}) with n_points >= 1{hint}")
-    points = points.astype(np.float64)
     if not np.isfinite(points).all():
         raise ArgumentError(f"{name} must be finite; row {int(np.argmin(np.isfinite(points).all(axis=1)))} is not")
     return points
@@ -150,11 +148,13 @@ def _kernels(net, x, y, tangent):
 
 def _layers(net, params, x, y, i, j, tangent):
     """The recursion on a list of pairs (x_i, y_j), with the variances of all points beside it."""
-    weight, bias = net.sigma_w**2, net.sigma_b**2
     with np.errstate(over="ignore", invalid="ignore"):
+        weight, bias = np.float64(net.sigma_w) ** 2, np.float64(net.sigma_b) ** 2
         var_x = bias + weight / net.dim_in * (x * x).sum(1)
         var_y = bias + weight / net.dim_in * (y * y).sum(1)
         pair = bias + weight / net.dim_in * (x @ y.T)[i, j]
+    if not all(np.isfinite(values).all() for values in (var_x, var_y, pair)):
+        raise ArgumentError("the first covariance overflows float64: use smaller sigma_w, sigma_b or inputs")
     label = np.unique(np.concatenate([x, y]), axis=0, return_inverse=True)[1].ravel()
     pair = np.where(label[i] == label[len(x) + j], var_x[i], pair)  # repeated points: correlation 1, not 1 - ulp
     theta = pair
@@ -168,7 +168,8 @@ def _layers(net, params, x, y, i, j, tangent):
 
 
 def _cos_net(net, params, x, y, i, j, tangent):
-    weight, bias = net.sigma_w**2, net.sigma_b**2
+    with np.errstate(over="ignore"):
+        weight, bias = np.float64(net.sigma_w) ** 2, np.float64(net.sigma_b) ** 2
     wave = weight * spectral_average(net, 2, np.linalg.norm(x[i] - y[j], axis=1)) / 2
     if not tangent:
         return bias + wave

@@ -3,7 +3,6 @@
 `PackedMoments` sums weight * h_i1 ... h_in over quadrature nodes.
 """
 
-from itertools import chain, combinations_with_replacement
 from math import comb
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from . import _core
 from .errors import ArgumentError
 
-__all__ = ["PackedMoments", "check_nodes", "packed_index", "packed_number", "packed_rank", "packed_size"]
+__all__ = ["PackedMoments", "check_nodes", "multiplicities", "packed_index", "packed_number", "packed_rank", "packed_size"]
 
 _MAX_BYTES = 200_000_000
 _MAX_SECONDS = 60.0
@@ -29,9 +28,8 @@ def packed_size(m, n):
 
 def packed_index(m, n):
     """All sorted multi-indices, array (C(m + n - 1, n), n), int64."""
-    size = packed_size(m, n)
-    flat = chain.from_iterable(combinations_with_replacement(range(m), n))
-    return np.fromiter(flat, np.int64, size * n).reshape(size, n)
+    packed_size(m, n)
+    return _core.multiset_index(m, n).astype(np.int64)
 
 
 def packed_number(index, m):
@@ -41,8 +39,20 @@ def packed_number(index, m):
 
 
 def packed_rank(index, m):
-    """Positions of sorted multi-indices (rows of `index`) in packed order."""
-    return np.searchsorted(packed_number(packed_index(m, index.shape[-1]), m), packed_number(index, m))
+    """Positions of sorted multi-indices (rows of `index`) in packed order; the empty one is at 0."""
+    if index.shape[-1] == 0:
+        return np.zeros(len(index), np.int64)
+    return _core.multiset_ranks(np.ascontiguousarray(index, dtype=np.int64), m)
+
+
+def multiplicities(index):
+    """Orderings n! / prod r_i! of each sorted multi-index (row), int64; exact as long as they fit."""
+    run = np.ones(len(index), dtype=np.int64)  # length of the run of equal values that ends at this leg
+    orderings = run.copy()  # of the legs so far
+    for k in range(1, index.shape[1]):
+        run = np.where(index[:, k] == index[:, k - 1], run + 1, 1)
+        orderings = orderings * (k + 1) // run
+    return orderings
 
 
 def check_nodes(nodes, m, order, share, rule):

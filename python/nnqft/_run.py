@@ -1,7 +1,6 @@
 """Runs of the ensemble kernels: threads or executors, progress, Ctrl-C, checkpoints."""
 
 import concurrent.futures
-import operator
 import os
 import time
 from contextlib import contextmanager, nullcontext
@@ -9,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 
 from . import _core, _store
+from ._checks import integer
 from .errors import ArgumentError, StateError
 
 __all__ = ["integer", "measure", "progress_bar", "thread_count"]
@@ -19,17 +19,6 @@ _TASKS_PER_WORKER = 8
 
 class _CheckpointDue(Exception):
     """Raised from the progress callback to end a run at the next block."""
-
-
-def integer(name, value, low, high):
-    """`value` as an int within [low, high]; `name` opens the message."""
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise ArgumentError(f"{name} must be an integer, got {type(value).__name__}") from None
-    if not low <= value <= high:
-        raise ArgumentError(f"{name} must lie in [{low}, {high}], got {value}")
-    return value
 
 
 def thread_count(threads):

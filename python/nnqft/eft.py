@@ -6,7 +6,7 @@
 from ._eft._action import ActionCouplings, action_couplings
 from ._eft._couplings import Coupling, SexticCoupling, quartic_coupling, sextic_coupling
 from ._eft._edgeworth import EdgeworthDensity, edgeworth_density
-from ._eft._fit import CouplingFit, coupling_terms, fit_couplings
+from ._eft._fit import CouplingFit, fit_couplings
 from ._eft._inverse import KernelInverse, amputate, regulated_inverse
 from ._eft._locality import Locality, locality
 from ._eft._negativity import Negativity
@@ -20,6 +20,7 @@ from ._eft._invariance import Invariance, check_invariance, orbit
 from ._eft._naturalness import Naturalness, ShiftedCouplings, coupling_along_shifts, naturalness
 from ._eft._perturbation import perturbation
 from ._eft._region import Region, box
+from ._eft._terms import coupling_terms
 from ._eft._theories import Reweighted, reweight
 from ._eft._tree import tree_integral
 from ._eft._vertex import vertex_integral

@@ -447,6 +447,6 @@ def free_scalar_net(width, *, dim_in, mass=1.0, cutoff, sigma_w=1.0, sigma_b=0.0
     >>> nngp(net, [[0.0], [0.5], [1.0]])[0].round(3)            # exp(-2 r) / 4
     array([0.247, 0.092, 0.034])
     """
-    amplitude = FreeScalarAmplitude(dim_in, float(mass), float(cutoff))
-    return cos_net(width, dim_in=dim_in, sigma_w=sigma_w, sigma_b=sigma_b, momentum=("ball", float(cutoff)), amplitude=amplitude,
+    amplitude = FreeScalarAmplitude(dim_in, mass, cutoff)
+    return cos_net(width, dim_in=dim_in, sigma_w=sigma_w, sigma_b=sigma_b, momentum=("ball", amplitude.cutoff), amplitude=amplitude,
                    **laws)

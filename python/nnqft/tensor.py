@@ -4,6 +4,7 @@ An n-point function G(x_i1, .., x_in) does not depend on the order of its argume
 multi-indices i1 <= .. <= in are stored, in lexicographic order: C(m+n-1, n) numbers for m arguments.
 """
 
+import hashlib
 import operator
 from functools import cached_property
 from math import comb, factorial, nan
@@ -14,9 +15,13 @@ import numpy as np
 
 from . import _core
 from ._estimate import Estimate, parenthesis
+from ._packed import multiplicities
 from .errors import ArgumentError, ShapeError
 
 __all__ = ["Estimate", "SymmetricTensor"]
+
+_MEANING = ("kind", "factor", "method", "power", "loops", "pairs")  # notes that say what the values are: sums and maps end them
+
 
 class EntryError(ArgumentError, IndexError):
     """`T[...]` names an entry that the tensor does not hold, or names it wrongly."""
@@ -43,7 +48,8 @@ class SymmetricTensor:
     n : int, optional
         Number of samples (networks) behind every entry.
     how : mapping, optional
-        Free notes (estimator, sampler, seed, version), passed on to each `Estimate`.
+        Free notes (estimator, sampler, seed, version), passed on to each `Estimate`. What the values are ("kind", such as
+        connected or vertex) is noted until they are added to others; multiples also note their "factor".
 
     Raises
     ------
@@ -173,12 +179,7 @@ class SymmetricTensor:
         most = factorial(n) // (factorial(each + 1) ** more * factorial(each) ** (m - more))
         if most > np.iinfo(np.int64).max // n:
             raise ArgumentError(f"multiplicities of order {n} over {self.size} values exceed the 64-bit range")
-        run = np.ones(len(self), dtype=np.int64)  # length of the run of equal values that ends at this leg
-        orderings = run.copy()  # of the legs so far
-        for k in range(1, n):
-            run = np.where(self.index[:, k] == self.index[:, k - 1], run + 1, 1)
-            orderings = orderings * (k + 1) // run
-        return _frozen(orderings)
+        return _frozen(multiplicities(self.index))
 
     def rank(self, index):
         """Positions of multi-indices in `mean`, `stderr` and `index`.
@@ -427,10 +428,13 @@ class SymmetricTensor:
         return Estimate(np.sum(weights * self.mean), np.sum(abs(weights) * self.stderr), self.n, self.how)
 
     def _like(self, mean, stderr, source=None):
-        """A tensor with this layout and the notes of `source` (default: this one)."""
-        layout = {k: v for k, v in self._state().items() if k in ("order", "size", "d_out", "index")}
+        """Other values in this layout: the notes of `source` (default: this one) on where they come from, none on what they are."""
         source = self if source is None else source
-        return SymmetricTensor(mean, stderr, n=source.n, how=source.how, **layout)
+        return self._with(mean, stderr, source.n, provenance(source.how))
+
+    def _with(self, mean, stderr, n, how):
+        layout = {k: v for k, v in self._state().items() if k in ("order", "size", "d_out", "index")}
+        return SymmetricTensor(mean, stderr, n=n, how=how, **layout)
 
     def _same_layout(self, other):
         mine, theirs = ((t.order, t.size, t.d_out, len(t)) for t in (self, other))
@@ -446,12 +450,12 @@ class SymmetricTensor:
         stderr = np.where(self.stderr == 0, other.stderr, np.where(other.stderr == 0, self.stderr, nan))
         total = self._like(self.mean + sign * other.mean, stderr)
         exact = tuple(not t.stderr.any() for t in (self, other))
-        if (self.n, self.how) == (other.n, other.how) or exact == (False, True):
+        if (self.n, total.how) == (other.n, provenance(other.how)) or exact == (False, True):
             return total
         if exact == (True, False):
             return self._like(total.mean, stderr, other)
         terms = {"terms": (dict(self.how), dict(other.how))}
-        return SymmetricTensor.from_dict(total._state() | {"n": None, "how": terms})
+        return self._with(total.mean, stderr, None, terms)
 
     def __add__(self, other):
         return self._combine(other, 1)
@@ -465,15 +469,24 @@ class SymmetricTensor:
     def __mul__(self, factor):
         if not isinstance(factor, Real):
             return NotImplemented
-        return self._like(self.mean * float(factor), self.stderr * abs(float(factor)))
+        factor = float(factor)
+        return self._scaled(self.mean * factor, self.stderr * abs(factor), self.how.get("factor", 1.0) * factor)
 
     def __truediv__(self, divisor):
         if not isinstance(divisor, Real):
             return NotImplemented
-        return self._like(self.mean / float(divisor), self.stderr / abs(float(divisor)))
+        divisor = float(divisor)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = float(np.divide(self.how.get("factor", 1.0), divisor))
+        return self._scaled(self.mean / divisor, self.stderr / abs(divisor), factor)
 
     def __neg__(self):
-        return self._like(-self.mean, self.stderr)
+        return self._scaled(-self.mean, self.stderr, -self.how.get("factor", 1.0))
+
+    def _scaled(self, mean, stderr, factor):
+        """A multiple: notes that say what the values are get the factor from what they say."""
+        how = {k: v for k, v in self.how.items() if k != "factor"}
+        return self._with(mean, stderr, self.n, how | {"factor": factor} if "kind" in how and factor != 1 else how)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -551,6 +564,17 @@ class SymmetricTensor:
             coords={"index": (("entry", "leg"), self.index)},
             attrs=notes | {f"how_{k}": v for k, v in self.how.items()},
         )
+
+
+def provenance(how):
+    """The notes on where numbers come from, without those on what they are."""
+    return {k: v for k, v in how.items() if k not in _MEANING}
+
+
+def points_note(x):
+    """A short name of points, the same for points that agree to 9 digits."""
+    text = " ".join(f"{value + 0.0:.9g}" for value in np.ravel(x).tolist())
+    return hashlib.sha256(f"{np.shape(x)} {text}".encode()).hexdigest()[:12]
 
 
 def _frozen(array):

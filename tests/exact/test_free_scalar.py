@@ -110,9 +110,9 @@ def test_masses_as_small_as_the_table_allows_are_drawn_with_the_right_spectrum()
 
 @pytest.mark.parametrize(("call", "error", "message"), [
     (lambda: free_scalar_net(5, dim_in=4, cutoff=1.0), ArgumentError, "1, 2 or 3 dimensions, got 4"),
-    (lambda: free_scalar_net(5, dim_in=1, mass=0.0, cutoff=1.0), ArgumentError, "mass must be a positive finite number, got 0.0"),
+    (lambda: free_scalar_net(5, dim_in=1, mass=0.0, cutoff=1.0), ArgumentError, "mass must be a finite number > 0, got 0.0"),
     (lambda: free_scalar_net(5, dim_in=1, mass=np.nan, cutoff=1.0), ArgumentError, "mass must be"),
-    (lambda: free_scalar_net(5, dim_in=1, cutoff=np.inf), ArgumentError, "cutoff must be a positive finite momentum, got inf"),
+    (lambda: free_scalar_net(5, dim_in=1, cutoff=np.inf), ArgumentError, "cutoff must be a finite number > 0, got inf"),
     (lambda: free_scalar_net(5, dim_in=1, cutoff=-1.0), ArgumentError, "cutoff must be"),
     (lambda: free_scalar_net(5, dim_in=1, mass=1e-3, cutoff=10.0), ArgumentError, "resolves masses down to cutoff / 1000"),
     (lambda: free_propagator([-1.0], dim=1), ArgumentError, "distance"),

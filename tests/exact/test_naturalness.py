@@ -73,6 +73,17 @@ def test_signs_are_those_of_the_action_or_of_the_papers_table():
         assert moved.coupling[0, 0] == pytest.approx(factor * 1.5 / (240 * sqrt(pi / 2)))
 
 
+def test_couplings_along_shifts_carry_the_bounds_of_their_integrals():
+    net = erf_net(5, dim_in=1)
+    moved = eft.coupling_along_shifts(net, PAIR, shifts=[0.0, 1.0], cutoff=5.0)
+    for shift, mean, stderr in zip((0.0, 1.0), moved.coupling, moved.stderr, strict=True):
+        pointwise = eft.quartic_coupling(exact_correlators(net, PAIR + shift), cutoff=5.0).pointwise
+        np.testing.assert_array_equal(mean, pointwise.mean)
+        np.testing.assert_array_equal(stderr, pointwise.stderr)
+    assert (moved.stderr > 0).all() and (moved.stderr < 1e-8 * abs(moved.coupling)).all()
+    assert not eft.coupling_along_shifts(cos_net(5, dim_in=1), PAIR, shifts=[1.0]).stderr.any()  # closed forms
+
+
 # ---- naturalness
 
 
@@ -110,6 +121,17 @@ def test_a_tuned_coupling_vanishes_at_one_point_and_nowhere_else():
     )
     assert abs(here.breaking[0]) > 0.1 * abs(here.coupling[1]) and here.breaking[1] == 0
     assert here.restored_at == 3 and here.symmetry == "SO(d_out)"
+
+
+def test_a_scan_carries_the_bound_of_its_integral():
+    net = erf_net(10, dim_in=1)
+    scan = eft.naturalness(net, TUPLE, parameter="kurtosis", values=[1.0, 2.0], cutoff=4.0)
+    integral = eft.vertex_integral(net, TUPLE, cutoff=4.0)[0, 1, 2, 3]
+    relative = integral.stderr / integral.mean
+    assert relative > 0
+    np.testing.assert_allclose(scan.stderr, relative * abs(scan.coupling), rtol=1e-12)
+    np.testing.assert_allclose(scan.breaking_stderr, relative * abs(scan.breaking), rtol=1e-12)
+    assert not eft.naturalness(cos_net(10, dim_in=1), TUPLE, parameter="phase", values=[0.5]).stderr.any()
 
 
 def test_a_gauss_net_cannot_be_tuned():
@@ -159,14 +181,28 @@ def test_partial_phases_are_those_of_a_cos_network_with_uniform_biases(t):
     (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=2), np.zeros((1, 2)), shifts=[0.0]), ShapeError, r"expected \(n_shifts, 2\)"),
     (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), PAIR, shifts=[np.nan]), ArgumentError, "shifts must be finite"),
     (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), PAIR, shifts=[]), ShapeError, "shifts has shape"),
-    (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), PAIR, shifts=[0.0], sign="+"), ArgumentError, 'sign must be "action" or "table"'),
+    (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), PAIR, shifts=["a"]), ShapeError, "shifts must be an array of real"),
+    (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), PAIR, shifts=[[0.0], [1.0, 2.0]]), ShapeError, "different lengths"),
+    (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), PAIR, shifts=[0.0, 1e300]), ArgumentError, r"shift \[1e\+300\]"),
+    (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), [[0.1], [0.7]], shifts=[1e8]), ArgumentError, "rounding moves the points"),
+    (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), PAIR, shifts=[0.0], cutoff="a"), ArgumentError, "cutoff"),
+    (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), [[0.0], [0.0]], shifts=[0.0]), ArgumentError, "coincide"),
+    (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="width", values=[1, 1.5]), ArgumentError, "widths are integers"),
+    (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter=["width"], values=[1]), ArgumentError, "parameter must be"),
+    (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="width", values=[1], sign=["action"]), ArgumentError, "sign must be"),
+    (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="width", values=5), ShapeError, "values of width must have 1 axes"),
+    (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="phase", values=None), ShapeError, "values of phase"),
+    (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="width", values=["a"]), ShapeError, "values of width"),
+    (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="kurtosis", values=[None]), ShapeError, "values of kurtosis"),
+    (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), PAIR, shifts=[0.0], sign="+"), ArgumentError, "sign must be one of 'action', 'table'"),
     (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), PAIR, shifts=[0.0], cutoff=-1.0), ArgumentError, "cutoff"),
-    (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), 100 * PAIR, shifts=[0.0]), ArgumentError, r"points \[0, 0, 0, 1\] vanishes"),
+    (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1), 100 * PAIR, shifts=[0.0]), ArgumentError, r"I_4 is 0 at \(0, 0, 0, 1\)"),
     (lambda: eft.coupling_along_shifts(cos_net(5, dim_in=1, sigma_w=0.0), PAIR, shifts=[0.0]), ArgumentError, "sigma_w is 0"),
     (lambda: eft.naturalness(cos_net(5, dim_in=1), PAIR, parameter="width", values=[1]), ShapeError, "2 points; expected the 4"),
-    (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="color", values=[1]), ArgumentError, "known: width, kurtosis, phase"),
+    (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="color", values=[1]), ArgumentError, "'width', 'kurtosis', 'phase'"),
     (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="width", values=[0.5]), ArgumentError, r"lie in \[1, inf\]"),
     (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="kurtosis", values=[("student_t", 4.0)]), ArgumentError, "finite"),
+    (lambda: eft.naturalness(cos_net(5, dim_in=1, sigma_w=10.0), [[0.0]], parameter="kurtosis", values=[1.7e308]), ArgumentError, "overflows"),
     (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="kurtosis", values=["cauchy"]), ArgumentError, "unknown weight law"),
     (lambda: eft.naturalness(cos_net(5, dim_in=1), [[0.0]], parameter="phase", values=[]), ArgumentError, "values of phase"),
     (lambda: eft.naturalness(gauss_net(5, dim_in=1), [[0.0]], parameter="phase", values=[1.0]), ArgumentError, "cos-net"),
@@ -273,7 +309,7 @@ RUN = correlators(erf_net(5, dim_in=1), PAIR, orders=(2, 4), n_nets=8192, seed=0
     (lambda: eft.check_invariance(RUN, "SO(d_out)"), ArgumentError, "two outputs or more"),
     (lambda: eft.check_invariance(RUN, SHIFT), ArgumentError, "measure at orbit"),
     (lambda: eft.check_invariance(RUN, ("translation", [1.0, 2.0])), ShapeError, r"shape \(1,\), got shape \(2,\)"),
-    (lambda: eft.check_invariance(RUN, ("translation", [np.nan])), ShapeError, "finite"),
+    (lambda: eft.check_invariance(RUN, ("translation", [np.nan])), ArgumentError, "finite"),
     (lambda: eft.check_invariance(RUN, ("rotation", [[2.0]])), ArgumentError, "orthogonal"),
     (lambda: eft.check_invariance(RUN, ("translation", [0.5]), order=6), ArgumentError, "order 6 is not at hand"),
     (lambda: eft.check_invariance([RUN, RUN], ("translation", [0.5])), ArgumentError, "count some networks twice"),
@@ -284,7 +320,7 @@ RUN = correlators(erf_net(5, dim_in=1), PAIR, orders=(2, 4), n_nets=8192, seed=0
     (lambda: eft.check_invariance(exact_correlators(erf_net(5, dim_in=1, dim_out=4), TUPLE, orders=(2, 4, 6)), "SO(d_out)", order=6),
      ArgumentError, "SO.4. mixes 1600 entries of order 6"),
     (lambda: eft.orbit([0.0], SHIFT), ShapeError, "n_points, dim_in"),
-    (lambda: eft.orbit([[np.inf]], SHIFT), ShapeError, "finite"),
+    (lambda: eft.orbit([[np.inf]], SHIFT), ArgumentError, "finite"),
 ])  # fmt: skip
 def test_bad_symmetry_checks_are_named(call, error, message):
     with pytest.raises(error, match=message):

@@ -85,7 +85,7 @@ def test_beta_of_a_flow_is_its_derivative():
     for order in (4, 6):
         flow = rg_flow(G, 5.0 * np.exp(0.01 * np.arange(-2, 3)), order=order, tree=False)
         m = flow.mean
-        assert flow.beta()[2] == pytest.approx((m[0] - 8 * m[1] + 8 * m[3] - m[4]) / 0.12, rel=1e-6)
+        assert flow.beta()[2].mean == pytest.approx((m[0] - 8 * m[1] + 8 * m[3] - m[4]) / 0.12, rel=1e-6)
 
 
 @pytest.mark.parametrize("make", [erf_net, gauss_net, cos_net, relu_net])
@@ -112,3 +112,15 @@ def test_kappa_of_relu_runs_the_same_with_and_without_the_tree():
     G = exact_correlators(relu_net(20, dim_in=1), [[0.5], [1.0]], orders=(2, 4, 6))
     for tree in (True, False):
         np.testing.assert_allclose(rg_flow(G, [1.0, 10.0, 100.0], order=6, tree=tree).slope().slope.mean, -7, atol=1e-6)
+
+
+def test_beta_of_a_flow_has_the_error_of_its_coupling():
+    """Where every tuple's exponent is the same number, beta = exponent * mean: so are the errors, correlations included."""
+    run = correlators(relu_net(5, dim_in=1), [[0.3], [1.0]], n_nets=1 << 12, seed=3)
+    flow = rg_flow(run, [2.0, 20.0])
+    for beta, mean, stderr in zip(flow.beta(), flow.mean, flow.stderr, strict=True):
+        assert beta.mean == pytest.approx(-5 * mean, rel=1e-8)
+        assert beta.stderr == pytest.approx(5 * stderr, rel=1e-6)
+        assert 0 < beta.stderr < 0.2 * abs(beta.mean)
+    exact = rg_flow(exact_correlators(relu_net(5, dim_in=1), [[0.3], [1.0]]), [2.0, 20.0])
+    assert all(beta.stderr <= 1e-8 * abs(beta.mean) for beta in exact.beta())

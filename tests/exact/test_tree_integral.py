@@ -64,3 +64,20 @@ def test_the_tree_scales_with_the_cutoff_as_its_degree_says():
     """Lambda^(2 (d + 4)) for relu without bias."""
     a, b = (tree_integral(relu_net(10, dim_in=2), [[1.0, 0.5]], cutoff=L).mean[0] for L in (1.0, 10.0))
     np.testing.assert_allclose(b / a, 1e12, rtol=1e-12)
+
+
+def test_the_tree_of_erf_at_the_origin_is_the_limit_of_finite_cutoffs():
+    """K_W(0, y) falls off as 1 / |y|: what is missing at Lambda falls off as Lambda^-3, by 1000 from 100 to 1000."""
+    net = erf_net(5, dim_in=1)
+    T = tree_integral(net, [[0.0]])
+    near, far = (tree_integral(net, [[0.0]], cutoff=L) for L in (1e2, 1e3))
+    assert T.stderr[0] < 1e-8 * T.mean[0]
+    missing = T.mean[0] - near.mean[0]
+    assert abs(T.mean[0] - far.mean[0] - missing / 1e3) <= T.stderr[0] + far.stderr[0]
+    assert 1e-7 < missing < 1e-6
+
+
+def test_a_factor_of_the_weights_is_a_factor_of_the_tree():
+    """sigma_w = 1e-10 is K_W / 1e40 at the same points: 1e-280, far below the square of any leg on the way."""
+    a, b = (tree_integral(relu_net(10, dim_in=2, sigma_w=s), [[1.0, 0.5]], cutoff=2.0).mean[0] for s in (1.0, 1e-10))
+    np.testing.assert_allclose(b, a * 1e-280, rtol=1e-12)

@@ -7,6 +7,7 @@ import pytest
 from nnqft._eft._legs import Legs
 from nnqft.eft import vertex_integral
 from nnqft.networks import cos_net, erf_net, gauss_net, mlp, nngp, relu_net
+from scipy.integrate import quad
 
 X = np.array([[-1.0], [0.3], [1.2]])
 NETS = {
@@ -117,6 +118,36 @@ def test_a_power_far_from_the_origin_is_that_of_the_centre():
             1 + 0.75 * 1.25 / (2 * z) * (1 + 1.75 * 2.25 / (3 * z) * (1 + 2.75 * 3.25 / (4 * z)))
         )
         np.testing.assert_allclose(ratio, np.sqrt(centre) * series, rtol=max(1e-13, 30 / z**5))
+
+
+@pytest.mark.parametrize("power", [99.5, 150.3, 160.0])
+def test_large_powers_equal_cubature_near_and_far(power):
+    """z = a |c|^2 = 2 c^2 on either side of 300, where the closed form changes series. 1e-10: |y|^p has errors p eps."""
+    net = gauss_net(10, dim_in=1)
+    for centre in (0.3, 8.0, 12.0, 12.5, 14.0):
+        a, b = (vertex_integral(net, [[centre]], power=power, method=way).mean for way in ("closed", "quadrature"))
+        np.testing.assert_allclose(a, b, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("dim", "order"), [(1, 4), (2, 4), (3, 4), (1, 2), (2, 3)])
+@pytest.mark.parametrize("bias", [0.01, 1.0, 100.0])
+def test_erf_at_the_origin_converges_without_a_cutoff(dim, order, bias):
+    """K_W(0, y) falls off as 1 / |y|: the radial integral, its part beyond the scale of the kernel in 1 / r."""
+    leg = lambda r: 2 / np.pi * np.arcsin(2 * bias**2 / np.sqrt((1 + 2 * bias**2) * (1 + 2 * bias**2 + 2 * r**2 / dim)))
+    scale = np.sqrt(1 + 2 * bias**2)
+    near = quad(lambda u: u ** (dim - 1) * leg(scale * u) ** order, 0, 1, epsabs=0, epsrel=1e-13)[0]
+    far = quad(lambda v: v ** (-dim - 1) * leg(scale / v) ** order, 0, 1, epsabs=0, epsrel=1e-13)[0]
+    truth = (2, 2 * np.pi, 4 * np.pi)[dim - 1] * scale**dim * (near + far)
+    I = vertex_integral(erf_net(5, dim_in=dim, sigma_b=bias), np.zeros((1, dim)), order=order)
+    assert abs(I.mean[0] - truth) <= I.stderr[0] < 2e-10 * truth
+
+
+def test_tanh_at_the_origin_converges_without_a_cutoff():
+    net = mlp(1, 5, activation="tanh", sigma_b=1.0)
+    I = vertex_integral(net, [[0.0]])
+    finite = vertex_integral(net, [[0.0]], cutoff=1e4)
+    leg = nngp(net, [[0.0]], [[1e4]])[0, 0] - 1
+    assert abs(finite.mean[0] + 2e4 * leg**4 / 3 - I.mean[0]) <= I.stderr[0] + finite.stderr[0] + 1e-8 * 2e4 * leg**4
 
 
 def test_gauss_net_and_cos_net_have_the_same_integrals():

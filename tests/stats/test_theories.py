@@ -160,6 +160,34 @@ def test_rotations_of_the_inputs_hold_for_normal_input_weights_only(law):
         )
 
 
+@pytest.mark.parametrize("law", ["normal", "sign"])
+@pytest.mark.parametrize("dim_in", [2, 3])
+def test_random_rotations_of_the_inputs_hold_together_for_normal_input_weights_only(dim_in, law):
+    """A true symmetry is refuted with a probability of 1 %; all four rotations at once make one chi^2 and one p-value."""
+    x = eft.orbit(np.eye(dim_in)[:2] * [[1.0], [0.7]], "SO(d_in)")
+    net = erf_net(20, dim_in=dim_in, weight_law={"input": law})
+    run = correlators(net, x, orders=(2, 4), n_nets=100_000, estimator="neuron", seed=4)
+    for order, pairs in (2, 3), (4, 5):
+        found = eft.check_invariance(run, "SO(d_in)", order=order)
+        assert found.holds(0.01 if law == "normal" else 1e-6) == (law == "normal")
+        assert (found.symmetry, len(found.index)) == ("SO(d_in)", 4 * pairs)
+        assert found.dof > pairs and found.resolution < 0.02
+
+
+def test_exact_correlators_are_invariant_under_all_random_rotations():
+    x = np.array([[1.0, 0.2], [0.3, -0.4]])
+    for symmetry in ("SO(d_in)", ("SO(d_in)", 7)):
+        points = eft.orbit(x, symmetry)
+        assert len(points) == 10
+        np.testing.assert_allclose(np.linalg.norm(points[2:], axis=1), np.tile(np.linalg.norm(x, axis=1), 4))
+        found = eft.check_invariance(exact_correlators(erf_net(10, dim_in=2), points, orders=(2, 4)), symmetry)
+        assert found.holds() and len(found.index) == 4 * 5
+    with pytest.raises(ArgumentError, match="no 4 of the 10 points have images"):
+        eft.check_invariance(exact_correlators(erf_net(10, dim_in=2), points, orders=(2, 4)), "SO(d_in)")
+    with pytest.raises(ArgumentError, match="two-dimensional"):
+        eft.orbit([[1.0]], "SO(d_in)")
+
+
 @pytest.mark.parametrize("dim_out", [2, 3])
 @pytest.mark.parametrize("law", ["normal", "uniform", "sign"])
 def test_rotations_of_the_outputs_hold_for_normal_output_weights_only(law, dim_out):

@@ -34,8 +34,8 @@ def exact():
 
 @pytest.mark.parametrize("function", [quartic_coupling, fit_couplings])
 def test_unknown_signs_are_refused(function):
-    for sign in ("plus", None, 1):
-        with pytest.raises(ArgumentError, match='"action"'):
+    for sign in ("plus", None, 1, ["action"], np.array(["action", "table"])):
+        with pytest.raises(ArgumentError, match="'action', 'table'"):
             function(G4, {"a": ONE} if function is fit_couplings else ONE, sign=sign)
 
 
@@ -179,9 +179,9 @@ def test_integers_with_signs_and_listed_tuples_work():
 
 
 def test_unknown_names_are_refused_with_those_known(exact):
-    with pytest.raises(ArgumentError, match="M0, M1, M2, M3"):
+    with pytest.raises(ArgumentError, match="'M0', 'M1', 'M2', 'M3'"):
         fit_couplings(exact, "M4")
-    with pytest.raises(ArgumentError, match="lstsq, min_norm, ridge"):
+    with pytest.raises(ArgumentError, match="'lstsq', 'min_norm', 'ridge'"):
         fit_couplings(G4, {"a": ONE}, solver="sgd")
     with pytest.raises(ArgumentError, match="need the network"):
         fit_couplings(G4, "M1")
@@ -273,9 +273,11 @@ def test_missing_pieces_of_a_prediction_are_named():
         predict_six_point(fit, K, terms={"a": ONE})
 
 
-@pytest.mark.parametrize("kernel", [np.ones((2, 3)), np.ones(4), np.empty((0, 0)), np.ones((2, 2), complex), "K"])
+@pytest.mark.parametrize(
+    "kernel", [np.ones((2, 3)), np.ones(4), np.empty((0, 0)), np.ones((2, 2), complex), "K", [[1.0], [1.0, 2.0]]]
+)
 def test_kernels_that_are_no_real_square_matrices_are_refused(kernel):
-    with pytest.raises(ShapeError, match="kernel has dtype"):
+    with pytest.raises(ShapeError, match="kernel (must|has shape)"):
         predict_six_point(Estimate(1.0, 0), kernel, terms=ONE)
 
 
@@ -286,7 +288,7 @@ def test_the_kernel_is_not_taken_for_the_two_point_function_of_a_deep_network():
 
 
 def test_kernels_of_other_points_or_without_symmetry_are_refused():
-    with pytest.raises(ShapeError, match=r"over the 3 point\(s\) of kernel"):
+    with pytest.raises(ShapeError, match="terms has order 4 over 2 points; order 4 over 3 points"):
         predict_six_point(Estimate(1.0, 0), np.eye(3), terms=ONE)
     with pytest.raises(ArgumentError, match="symmetric"):
         predict_six_point(Estimate(1.0, 0), np.array([[1.0, 2.0], [0.0, 1.0]]), terms=ONE)
@@ -294,7 +296,7 @@ def test_kernels_of_other_points_or_without_symmetry_are_refused():
 
 def test_powers_of_the_width_are_0_1_and_2():
     six = predict_six_point(Estimate(1.0, 0), K, terms=ONE)
-    with pytest.raises(ArgumentError, match="power must be 0, 1 or 2"):
+    with pytest.raises(ArgumentError, match="power must"):
         six.up_to(3)
     assert six.complete == 1
     free = predict_six_point(None, K)

@@ -113,13 +113,13 @@ def test_a_bias_that_is_zero_may_have_any_law():
 
 @pytest.mark.parametrize("n", [0, 3, 6, "4", None])
 def test_other_orders_are_refused(n):
-    with pytest.raises(ArgumentError, match="orders 2 and 4"):
+    with pytest.raises(ArgumentError, match="orders 2 and 4|order must be an integer"):
         finite_width(NET, X).connected(n)
 
 
 @pytest.mark.parametrize("layer", [3, -4, 0.5, None, 10**30])
 def test_layers_that_do_not_exist_are_refused(layer):
-    with pytest.raises(ArgumentError, match="layer must be an integer from -3 to 2"):
+    with pytest.raises(ArgumentError, match=r"layer must (be an integer|lie in \[-3, 2\])"):
         finite_width(NET, X).connected(4, layer=layer)
 
 

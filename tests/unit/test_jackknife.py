@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from nnqft._jackknife import replicates
 from nnqft.errors import ArgumentError, NNQFTWarning, ShapeError
 from nnqft.wick import jackknife
 
@@ -127,3 +128,16 @@ def test_the_minimum_can_be_lowered_to_two_groups():
 def test_wrong_arguments_say_what_was_expected(values, counts, function, error, message):
     with pytest.raises(error, match=message):
         jackknife(values, counts, function=function)
+
+
+def test_replicates_are_what_the_errors_of_the_jackknife_are_made_of():
+    rng = np.random.default_rng(2)
+    sums, counts = rng.normal(1.0, 0.1, (40, 3)), np.r_[rng.integers(1, 9, 39), 0]
+    function = lambda means: np.stack([means[:, 0] * means[:, 1], np.exp(means[:, 2])], axis=1)
+    whole = jackknife(sums, counts, function=function)
+    for max_bytes in (1, 1 << 28):
+        estimate, corrected, rows = replicates(sums, counts, function=function, max_bytes=max_bytes)
+        np.testing.assert_allclose(estimate, whole.estimate, rtol=1e-15)
+        np.testing.assert_allclose(corrected, whole.corrected, rtol=1e-13)
+        np.testing.assert_allclose(np.sqrt((rows**2).sum(axis=0)), whole.stderr, rtol=1e-12)
+    assert rows.shape == (39, 2)

@@ -153,7 +153,7 @@ NET = erf_net(5, dim_in=1)
     ({"x": [[np.nan]]}, ArgumentError, "row 0 is not"),
     ({"x": np.zeros((2, 3))}, ShapeError, "3"),
     ({"potential": {3: 1.0}}, ArgumentError, "even and in 2 .. 16, got 3"),
-    ({"potential": {4.5: 1.0}}, ArgumentError, "integers, got 4.5"),
+    ({"potential": {4.5: 1.0}}, ArgumentError, "must be an integer, got float"),
     ({"potential": {18: 1.0}}, ArgumentError, "got 18"),
     ({"potential": {2: 1.0, 4: -0.1}}, ArgumentError, "no lower bound"),
     ({"potential": {2: -1.0, 4: 0.0}}, ArgumentError, "no lower bound"),

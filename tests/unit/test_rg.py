@@ -90,11 +90,11 @@ def test_extreme_cutoffs_give_numbers_or_precise_errors():
     ([EXACT, exact_correlators(erf_net(9, dim_in=1, sigma_w=2.0), X)], 1.0, {}, "sigma_w, width"),
     ([EXACT, exact_correlators(erf_net(9, dim_in=1), X + 1)], 1.0, {}, "different points"),
     ([EXACT, EXACT.at_width(9), EXACT.at_width(9)], 1.0, {}, "the same width"),
-    ([EXACT, EXACT.at_width(9)], [1.0], {}, "one cutoff"),
-    ([EXACT, EXACT.at_width(9)], None, {}, "one cutoff"),
+    ([EXACT, EXACT.at_width(9)], [1.0], {}, "one for an active flow"),
+    ([EXACT, EXACT.at_width(9)], None, {}, "one for an active flow"),
     ([EXACT, EXACT.at_width(9)], 1.0, {"width": [1, 2]}, "brings its own nets"),
     (EXACT, 1.0, {"sigma_w": [1.0, 2.0], "width": [1, 2]}, "sigma_w or width"),
-    (EXACT, 1.0, {"sigma_w": [1.0]}, "at least two"),
+    (EXACT, 1.0, {"sigma_w": [1.0]}, "n >= 2"),
     (EXACT, 1.0, {"sigma_w": [1.0, 0.0]}, "positive"),
     (EXACT, 1.0, {"width": [1.5, 2.0]}, "integers"),
     (RUN, 1.0, {"sigma_w": [1.0, 2.0]}, "one run for every net"),
@@ -127,3 +127,13 @@ def test_a_coupling_that_changes_its_sign_has_no_slope():
     line = rg_flow(G, [1.0, 100.0]).slope()
     assert np.isnan(line.slope.mean).tolist() == [False, True, False, True, False]
     assert "2 of 5 tuples change sign" in repr(line) and np.isfinite(line.mean.mean)
+
+
+def test_flows_of_one_random_variable_say_so():
+    """relu at positive inputs on a line without bias: f(x) = x f(1), all tuples are one number."""
+    same = rg_flow(exact_correlators(relu_net(20, dim_in=1), X), [1.0, 10.0, 100.0])
+    assert same.inputs == same.slope().inputs == 1
+    assert "one random variable" in repr(same) and "one random variable" in repr(same.slope())
+    other = rg_flow(EXACT, [1.0, 10.0, 100.0])
+    assert other.inputs == other.slope().inputs == 2
+    assert "random variable" not in repr(other) + repr(other.slope())

@@ -16,9 +16,10 @@ from math import factorial, pi
 
 import numpy as np
 
-from ..errors import ArgumentError, ShapeError
+from .._checks import choice
+from ..errors import ArgumentError
 from ..tensor import Estimate, SymmetricTensor
-from ._cumulants_in import Theory, check_strength, read_theory, whitened
+from ._cumulants_in import Theory, check_strength, read_fields, read_theory, whitened
 from ._symmetric import EvenPolynomial, add, contracted, hermite, symmetrized, transform
 
 __all__ = ["ActionCouplings", "action_couplings"]
@@ -95,7 +96,7 @@ class ActionCouplings:
         Raises
         ------
         ShapeError, ArgumentError
-            As `EdgeworthDensity.pdf`.
+            As `EdgeworthDensity.pdf`; also if S(f) overflows float64.
 
         Examples
         --------
@@ -104,19 +105,21 @@ class ActionCouplings:
         >>> bool(abs(g.action([[0.5]]) + p.log([[0.5]]))[0] < 1e-6)
         True
         """
-        f = f if isinstance(f, np.ndarray) else np.asarray(f, dtype=np.float64)
-        m, inverse = self._theory.size, self.inverse
-        if f.dtype != np.float64 or f.ndim == 0 or f.shape[-1] != m:
-            raise ShapeError(f"f has dtype {f.dtype} and shape {f.shape}; expected float64 of shape (..., {m})")
-        if not np.isfinite(f).all():
-            raise ArgumentError(f"f has {np.count_nonzero(~np.isfinite(f))} entries that are not finite")
-        z = f.reshape(-1, m) @ inverse.whiten.T
+        inverse = self.inverse
+        z, shape = read_fields(f, inverse)
         parts = {
             g.order: transform(g.mean, g.order, inverse.color.T) for g in (self.g2, self.g4, self.g6) if g is not None
         } | {0: np.full(1, self.g0.mean)}
-        interaction = SIGNS[self.sign] * EvenPolynomial(parts, inverse.rank)(z)
-        free = np.einsum("nr,nr->n", z, z) / 2 + np.log(2 * pi * inverse.eigenvalues[: inverse.rank]).sum() / 2
-        return (free + interaction).reshape(f.shape[:-1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            interaction = SIGNS[self.sign] * EvenPolynomial(parts, inverse.rank)(z)
+            free = np.einsum("nr,nr->n", z, z) / 2 + np.log(2 * pi * inverse.eigenvalues[: inverse.rank]).sum() / 2
+            action = free + interaction
+        if not np.isfinite(action).all():
+            largest = np.abs(z[~np.isfinite(action)]).max()
+            raise ArgumentError(
+                f"the action at {largest:.3g} standard deviations overflows float64: leave out such fields"
+            )
+        return action.reshape(shape)
 
 
 def action_couplings(G2, G4c=None, G6c=None, *, order=None, sign="action", rcond=None, rank=None, two_point="measured"):
@@ -172,8 +175,7 @@ def action_couplings(G2, G4c=None, G6c=None, *, order=None, sign="action", rcond
       g4[0, ..] = -0.0001351(8)
       g6[0, ..] = 2.66(7)e-07
     """
-    if sign not in SIGNS:
-        raise ArgumentError(f"sign must be 'action' (couplings in S) or 'table' (in log P), got {sign!r}")
+    choice("sign", sign, SIGNS)
     who = "action_couplings"
     theory = read_theory(G2, G4c, G6c, order=order, rcond=rcond, rank=rank, two_point=two_point, who=who)
     check_strength(theory, who)

@@ -14,10 +14,26 @@ from math import inf, nan
 
 import numpy as np
 
+from .._checks import number
 from .._correlators import Correlators
 from ..errors import ArgumentError
-from ..tensor import Estimate, SymmetricTensor
-from ._data import Data, integral_values, read_connected
+from ..tensor import Estimate, SymmetricTensor, provenance
+from ._data import (
+    FOUR,
+    LOOP,
+    SIX,
+    TREE,
+    Data,
+    as_tensor,
+    check_sign,
+    finite,
+    integral_values,
+    known,
+    nonzero,
+    read_connected,
+    read_integral,
+    same_action,
+)
 from ._errors import Errors
 from ._tree import tree_integral
 from ._vertex import vertex_integral
@@ -114,7 +130,7 @@ class SexticCoupling(Coupling):
         return super()._parts() + [f"tree {'subtracted' if self.tree is not None else 'not subtracted'}"]
 
 
-def quartic_coupling(G, integral=None, *, cutoff=inf, sign="action"):
+def quartic_coupling(G, integral=None, *, cutoff=None, sign="action"):
     """The quartic coupling lambda at every tuple of inputs, its mean and its spread.
 
     sign="action": lambda_m = -G_c^(4) / (24 I_4), the coefficient in exp(-int lambda f^4); sign="table": +G_c^(4) / (24 I_4),
@@ -129,8 +145,8 @@ def quartic_coupling(G, integral=None, *, cutoff=inf, sign="action"):
         I_4 = vertex_integral(net, x, order=4, cutoff=cutoff); its stderr is taken as a bound of the quadrature error,
         and without one the integral counts as exact.
         Default: computed, if G is Correlators.
-    cutoff : float
-        Of the integral that is computed here: the box [-cutoff, cutoff]^d.
+    cutoff : float, optional
+        Of the integral that is computed here: the box [-cutoff, cutoff]^d. Default: all of space.
     sign : {"action", "table"}
 
     Returns
@@ -143,7 +159,8 @@ def quartic_coupling(G, integral=None, *, cutoff=inf, sign="action"):
     ShapeError
         If order or number of points differ.
     ArgumentError
-        Unknown sign; several outputs; values that are not finite; coincident points; an integral that vanishes.
+        Unknown sign; several outputs; values that are not finite; coincident points; an integral that vanishes, or that says
+        (in `how`) that it is another one, or of another cutoff, or belongs to other points; overflow.
     DivergenceError
         If the integral has no limit (erf and relu without a cutoff).
 
@@ -168,13 +185,12 @@ def quartic_coupling(G, integral=None, *, cutoff=inf, sign="action"):
     """
     check_sign(sign)
     data = read_connected(G, 4, "G")
-    integral = _integral(G, integral, cutoff, order=4)
-    values, bounds = integral_values(integral, data.tensor, "integral")
-    factor = (-1 if sign == "action" else 1) / (24 * _nonzero(values, data.tensor, "I_4"))
-    return _coupling(data, data.mean * factor, data.errors.scale(factor), bounds / abs(values), sign, integral)
+    integral = _integral(G, integral, cutoff, FOUR)
+    same_action(G=data.tensor, integral=integral)
+    return _coupling(data, data.mean, data.errors, integral, FOUR, sign)
 
 
-def sextic_coupling(G, integral=None, *, quartic=None, tree=None, loop=None, cutoff=inf, sign="action"):
+def sextic_coupling(G, integral=None, *, quartic=None, tree=None, loop=None, cutoff=None, sign="action"):
     """The sextic coupling kappa at every tuple of inputs, with and without the tree of two quartic vertices.
 
     sign="action": kappa_m = -(G_c^(6) - (24 lambda)^2 T) / (720 I_6), the coefficient in exp(-int kappa f^6);
@@ -194,8 +210,8 @@ def sextic_coupling(G, integral=None, *, quartic=None, tree=None, loop=None, cut
         reproduces the same G_c^(6), but it is the coupling of another scheme, and no constant.
     loop : SymmetricTensor, optional
         I_4,loop = vertex_integral(net, x, order=4, loops=1, cutoff=cutoff), for `.loop` and `.quartic_shift`.
-    cutoff : float
-        Of the integrals that are computed here.
+    cutoff : float, optional
+        Of the integrals that are computed here. Default: infinite.
     sign : {"action", "table"}
 
     Returns
@@ -206,7 +222,7 @@ def sextic_coupling(G, integral=None, *, quartic=None, tree=None, loop=None, cut
     Raises
     ------
     ShapeError, ArgumentError, DivergenceError
-        As for `quartic_coupling`; a tree without lambda.
+        As for `quartic_coupling`; a tree without lambda; integrals of different cutoffs.
 
     Notes
     -----
@@ -232,116 +248,104 @@ def sextic_coupling(G, integral=None, *, quartic=None, tree=None, loop=None, cut
     data = read_connected(G, 6, "G")
     if integral is None and isinstance(G, Correlators):
         quartic, tree, loop = _complete(G, quartic, tree, loop, cutoff)
-    integral = _integral(G, integral, cutoff, order=6)
-    _same_cutoff(integral=integral, tree=tree, loop=loop, quartic=getattr(quartic, "integral", None))
-    values, bounds = integral_values(integral, data.tensor, "integral")
-    factor = (-1 if sign == "action" else 1) / (720 * _nonzero(values, data.tensor, "I_6"))
-    mean, errors, relative = data.mean * factor, data.errors.scale(factor), bounds / abs(values)
-    alone = _coupling(data, mean, errors, relative, sign, integral)
+    integral = _integral(G, integral, cutoff, SIX)
+    same_action(G=data.tensor, integral=integral, tree=tree, loop=loop, quartic=getattr(quartic, "integral", None))
+    mean, errors = data.mean, data.errors
+    alone = _coupling(data, mean, errors, integral, SIX, sign)
     if tree is not None:
         if quartic is None:
             raise ArgumentError("the tree term needs lambda: pass quartic=quartic_coupling(...)")
-        strength, strength_errors = read_quartic(quartic)
-        splits, split_bounds = integral_values(tree, data.tensor, "tree")
-        weight = -factor * 576 * strength  # d kappa / d lambda = 2 * weight * T
-        mean = mean + weight * strength * splits
-        extra = Errors.of(np.zeros(len(mean)), bound=abs(weight * strength) * split_bounds)
-        errors = errors + strength_errors.through((2 * weight * splits)[:, None]) + extra
-    result = _coupling(data, mean, errors, relative, sign, integral)
+        splits, of_splits = tree_term(*read_quartic(quartic), tree, data.tensor)
+        mean, errors = mean - splits, errors + of_splits.scale(-1.0)
+    result = _coupling(data, mean, errors, integral, SIX, sign)
     of_loop = shift = None
     if loop is not None:
         of_loop, shift = _loop(result, loop, quartic, data)
     return SexticCoupling(**vars(result), tree=tree, without_tree=alone, loop=of_loop, quartic_shift=shift)
 
 
+def tree_term(strength, of_strength, tree, tensor):
+    """(24 lambda)^2 T at the 6-tuples of `tensor`, and its errors."""
+    splits, bounds = integral_values(tree, tensor, "tree", TREE)
+    with np.errstate(over="ignore", invalid="ignore"):
+        weight = 24 * strength
+        term = weight * splits * weight
+        slope = 48 * (weight * splits)
+        errors = of_strength.through(slope[:, None]).with_bound(abs(weight) * bounds * abs(weight))
+        finite("the tree term (24 lambda)^2 T", term, errors.stderr())
+    return term, errors
+
+
 def _loop(kappa, loop, quartic, data):
     """-+ 360 kappa I_4,loop, and the lambda that it alone would mean."""
-    if not isinstance(loop, SymmetricTensor) or (loop.order, loop.size) != (4, data.tensor.size):
-        raise ArgumentError(
-            f"loop must be a SymmetricTensor of order 4 over {data.tensor.size} points: vertex_integral(net, x, loops=1)"
-        )
-    weight = (-360 if kappa.sign == "action" else 360) * loop.mean
-    bound = 360 * abs(kappa.mean.mean) * np.nan_to_num(loop.stderr)
-    errors = kappa._errors.through(weight[:, None]) + Errors.of(np.zeros(len(loop)), bound=bound)
+    loop = read_integral(loop, "loop", 4, data.tensor.size, LOOP)
+    values, bounds = integral_values(loop, loop, "loop")
+    with np.errstate(over="ignore", invalid="ignore"):
+        weight = check_sign(kappa.sign) * 360 * values
+        mean = kappa.mean.mean * weight
+        errors = kappa._errors.through(weight[:, None]).with_bound(360 * abs(kappa.mean.mean) * bounds)
+        finite("360 kappa I_4,loop", mean, errors.stderr())
     share = SymmetricTensor(
-        kappa.mean.mean * weight, errors.stderr(), order=4, size=loop.size, n=data.tensor.n, how=data.tensor.how
+        mean, errors.stderr(), order=4, size=loop.size, n=data.tensor.n, how=provenance(data.tensor.how)
     )
     if not isinstance(quartic, Coupling):
         return share, None
-    values, bounds = integral_values(quartic.integral, share, "the integral of quartic")
-    factor = (-1 if kappa.sign == "action" else 1) / (24 * _nonzero(values, share, "I_4"))
-    return share, _coupling(
-        Data(share, errors, data.inputs),
-        share.mean * factor,
-        errors.scale(factor),
-        bounds / abs(values),
-        kappa.sign,
-        quartic.integral,
-    )
+    return share, _coupling(Data(share, errors, data.inputs), mean, errors, quartic.integral, FOUR, kappa.sign)
 
 
 def _complete(G, quartic, tree, loop, cutoff):
     """What `sextic_coupling` can compute itself for the network of G."""
+    cutoff = inf if cutoff is None else cutoff
     quartic = quartic_coupling(G, cutoff=cutoff) if quartic is None else quartic
     tree = tree_integral(G.net, G.x, cutoff=cutoff) if tree is None else tree
     loop = vertex_integral(G.net, G.x, order=4, cutoff=cutoff, loops=1) if loop is None else loop
     return quartic, tree, loop
 
 
-def _integral(G, integral, cutoff, order):
+def _integral(G, integral, cutoff, expected):
     if integral is not None:
+        integral = as_tensor(integral, expected.order)
+        cutoff = None if cutoff is None else number("cutoff", cutoff, above=0, infinite=True)
+        if cutoff is not None and cutoff != getattr(integral, "how", {}).get("cutoff"):
+            raise ArgumentError(f"cutoff = {cutoff!r} is not known to be that of the integral given: leave it out")
         return integral
     if not isinstance(G, Correlators):
-        raise ArgumentError(f"integral is missing: pass vertex_integral(net, x, order={order}, cutoff=...)")
-    return vertex_integral(G.net, G.x, order=order, cutoff=cutoff)
+        raise ArgumentError(f"integral is missing: pass {expected.call}")
+    return vertex_integral(G.net, G.x, order=expected.order, cutoff=inf if cutoff is None else cutoff)
 
 
-def _same_cutoff(**integrals):
-    """Refuse integrals of actions that differ, as far as they tell their cutoff."""
-    cutoffs = {
-        name: i.how["cutoff"] for name, i in integrals.items() if isinstance(i, SymmetricTensor) and "cutoff" in i.how
-    }
-    if len(set(cutoffs.values())) > 1:
-        said = ", ".join(f"{name} {cutoff:g}" for name, cutoff in cutoffs.items())
-        raise ArgumentError(
-            f"the integrals have different cutoffs ({said}): use one, couplings of different cutoffs do not mix"
-        )
-
-
-def _nonzero(values, tensor, name):
-    if not values.all():
-        row = tuple(tensor.index[np.argmin(values != 0)].tolist())
-        raise ArgumentError(
-            f"{name} is 0 at {row}: no local vertex connects these points, so no coupling explains their correlator; leave them out"
-        )
-    return values
-
-
-def _coupling(data, values, errors, relative, sign, integral):
-    """The result for pointwise values; `relative`: bounds of the integrals' relative errors."""
-    errors = errors + Errors.of(np.zeros(len(values)), bound=abs(values) * relative)
-    n, mean = len(values), values.mean()
-    of_mean = errors.through(np.full((1, n), 1 / n))
-    scale = abs(mean) if mean and n > 1 else nan
-    of_all, of_one = errors.scale(1 / scale), of_mean.scale(1 / scale)
+def _coupling(data, mean, errors, integral, expected, sign):
+    """+- mean / (count * integral), tuple by tuple: the coupling whose vertex makes all of `mean`."""
+    values, bounds = integral_values(integral, data.tensor, "integral", expected)
+    divisor = nonzero(values, data.tensor, expected.name)
+    n, count = len(mean), check_sign(sign) * expected.count
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratio = mean / divisor / count
+        errors = errors.over(divisor).over(count).with_bound(abs(ratio) * (bounds / abs(divisor)))
+        average, of_mean = ratio.mean(), errors.through(np.full((1, n), 1 / n))
+        finite("the coupling", [*ratio, average], [*errors.stderr(), *of_mean.stderr()])
+    finite("the coupling", ratio, 0.0, source=mean)
+    scale = abs(average) if average and n > 1 else nan
+    of_all, of_one = errors.over(scale), of_mean.over(scale)
     # Mean square of (v_m - mean) that the covariance makes: mean variance less the variance of the mean.
-    expected = np.mean(of_all.variance() - of_all.bound**2) - of_one.variance()[0] + of_one.bound[0] ** 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected_square = np.mean(of_all.variance() - of_all.bound**2) - of_one.variance()[0] + of_one.bound[0] ** 2
+    how = (
+        provenance(data.tensor.how)
+        | {"kind": "coupling"}
+        | {k: integral.how[k] for k in ("cutoff",) if k in integral.how}
+    )
+    pointwise = data.tensor._with(ratio, errors.stderr(), data.tensor.n, how)
     return Coupling(
-        mean=Estimate(mean, of_mean.stderr()[0], data.tensor.n, data.tensor.how),
-        pointwise=data.tensor._like(values, errors.stderr()),
-        spread=float((values / scale).std()),
-        noise=float(np.sqrt(np.maximum(expected, 0))),
+        mean=Estimate(average, of_mean.stderr()[0], pointwise.n, pointwise.how),
+        pointwise=pointwise,
+        spread=float((ratio / scale).std()),
+        noise=float(np.sqrt(np.maximum(expected_square, 0))),
         sign=sign,
         inputs=data.inputs,
-        integral=_as_tensor(integral, data.tensor),
+        integral=integral,
         _errors=of_mean,
     )
-
-
-def _as_tensor(integral, tensor):
-    if isinstance(integral, SymmetricTensor):
-        return integral
-    return SymmetricTensor([float(integral)], [getattr(integral, "stderr", 0.0)], order=tensor.order, size=1)
 
 
 def read_quartic(quartic):
@@ -349,15 +353,7 @@ def read_quartic(quartic):
     if isinstance(quartic, Coupling) and quartic.pointwise.order == 4:
         return quartic.mean.mean, quartic._errors
     if isinstance(quartic, Estimate):
-        return quartic.mean, Errors.shared(quartic.stderr)
+        return known(quartic, "quartic").mean, Errors.shared(quartic.stderr)
     raise ArgumentError(
         f"quartic must be a Coupling from quartic_coupling or an Estimate, got {type(quartic).__name__}"
     )
-
-
-def check_sign(sign):
-    """Refuse anything but "action" and "table"."""
-    if sign not in ("action", "table"):
-        raise ArgumentError(
-            f'sign must be "action" (exp(-S)) or "table" (positive for positive kurtosis), got {sign!r}'
-        )

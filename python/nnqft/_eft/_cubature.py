@@ -15,7 +15,7 @@ import numpy as np
 from .. import _core
 from .._run import thread_count
 
-__all__ = ["ROUNDING", "Boxes", "Sums", "cubature", "graded_boxes", "halved", "nodes_of"]
+__all__ = ["ROUNDING", "Boxes", "Sums", "cubature", "first_nodes", "graded_boxes", "halved", "nodes_of"]
 
 _RULES = {1: (20, 14), 2: (12, 9), 3: (9, 7)}  # nodes per axis of the two rules
 _NODES = 1 << 15  # nodes at a time
@@ -26,6 +26,7 @@ _ROUGH = 0.1  # axes with that part of the largest roughness are halved, too
 _SAFETY = 8.0  # where a leg is not smooth, the two rules are about equally wrong
 _DEEPEST = 60
 _MOST_BOXES = 1 << 15
+_FINEST = 1e-13  # side of a box relative to its distance from the origin: float64 has some nodes in it
 ROUNDING = 2e-14  # of the integral of the absolute value: legs are good to some 1e-15
 
 Boxes = namedtuple("Boxes", ["lower", "upper", "tag"])  # (B, d), (B, d), (B,): the tag is handed to the integrand
@@ -62,6 +63,8 @@ def cubature(integrand, boxes, order, *, tolerance, most_nodes):
         for part in parts
         for rows in _rows(integrand, part, order, low)
     )
+    if not np.isfinite(size).all():
+        return Sums(size, size, size, len(boxes.tag) * len(low.weight))
     value, error = np.zeros_like(size), np.zeros_like(size)
     cost = len(low.weight) + len(high.weight)
     nodes = len(boxes.tag) * len(low.weight)
@@ -84,6 +87,12 @@ def cubature(integrand, boxes, order, *, tolerance, most_nodes):
     return Sums(value + rough_value, error + rough_error + ROUNDING * size, size, nodes)
 
 
+def first_nodes(boxes):
+    """Nodes that `cubature` takes before it refines anything."""
+    high, low = (points ** boxes.lower.shape[1] for points in _RULES[boxes.lower.shape[1]])
+    return len(boxes.tag) * (high + 2 * low)
+
+
 def graded_boxes(lower, upper, special, length):
     """Boxes within one box, as large as `length` or as their distance from the special points, whichever is larger.
 
@@ -97,13 +106,15 @@ def graded_boxes(lower, upper, special, length):
         boxes = Boxes(edges[:-1], edges[1:], np.zeros(len(edges) - 1, dtype=np.int64))
     else:
         boxes = halved(boxes)
-    ready = []
-    while len(boxes.tag) and sum(len(b.tag) for b in ready) + len(boxes.tag) < _MOST_BOXES:
+    ready, count = [], 0
+    while len(boxes.tag) and count + len(boxes.tag) < _MOST_BOXES:
         side = (boxes.upper - boxes.lower).max(axis=1)
+        place = np.maximum(np.abs(boxes.lower), np.abs(boxes.upper)).max(axis=1)
         gap = np.full(len(side), np.inf)
         for point in special:
             gap = np.minimum(gap, np.maximum(np.maximum(boxes.lower - point, point - boxes.upper), 0.0).max(axis=1))
-        split = side > np.maximum(2 * length, gap * (1 + 1e-9))
+        split = side > np.maximum(np.maximum(2 * length, gap * (1 + 1e-9)), _FINEST * place)
+        count += np.count_nonzero(~split)
         ready.append(Boxes(*(array[~split] for array in boxes)))
         boxes = Boxes(*(array[split] for array in boxes))
         boxes = halved(boxes)

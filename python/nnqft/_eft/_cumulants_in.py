@@ -6,13 +6,23 @@ from math import comb, factorial, nan, sqrt
 
 import numpy as np
 
+from .._checks import choice, integer, real_array
 from .._correlators import Correlators, ExactCorrelators
 from ..errors import ArgumentError, NNQFTWarning, ShapeError
-from ..tensor import Estimate, SymmetricTensor
+from ..tensor import Estimate, SymmetricTensor, provenance
 from ._inverse import KernelInverse, inverse_of_rank, read_kernel, regulated_inverse
 from ._symmetric import multiplicity, transform
 
-__all__ = ["Theory", "check_strength", "error_bounds", "read_theory", "unpacked", "warn_of_bounds", "whitened"]
+__all__ = [
+    "Theory",
+    "check_strength",
+    "error_bounds",
+    "read_fields",
+    "read_theory",
+    "unpacked",
+    "warn_of_bounds",
+    "whitened",
+]
 
 _STRONGEST = 1e30
 
@@ -126,10 +136,9 @@ def _image(cumulants, inverse, image):
 
 def read_theory(G2, G4c, G6c, *, order, rcond, rank, two_point="measured", who):
     """A Theory from Correlators (then G4c and G6c stay away) or from three tensors, arrays or numbers."""
-    if order not in (None, 1, 2):
-        raise ArgumentError(f"order must be 1 (terms in 1/N) or 2 (and 1/N^2), got {order!r}")
-    if two_point not in ("measured", "exact"):
-        raise ArgumentError(f"two_point must be 'measured' or 'exact', got {two_point!r}")
+    if order is not None:
+        order = integer("order", order, 1, 2)  # 1: terms in 1/N; 2: also in 1/N^2
+    choice("two_point", two_point, ("measured", "exact"))
     if isinstance(G2, Correlators):
         if G4c is not None or G6c is not None:
             raise ArgumentError(f"{who}() takes Correlators alone: they hold G4c and G6c")
@@ -169,8 +178,20 @@ def read_theory(G2, G4c, G6c, *, order, rcond, rank, two_point="measured", who):
         warn_of_bounds(who)
     return Theory(
         {n: T.mean for n, T in tensors.items()}, inverse, order, source, stderr, exact_kernel, tensors[4].n,
-        dict(tensors[4].how) | {"order": order}, tensors[2].d_out,
+        provenance(tensors[4].how) | {"order": order}, tensors[2].d_out,
     )  # fmt: skip
+
+
+def read_fields(f, inverse):
+    """(z, shape): points f (..., m) in whitened fields, array (n_points, rank), and the shape of what comes out."""
+    f = real_array("f", f, cast=False)
+    if f.ndim == 0 or f.shape[-1] != inverse.size:
+        raise ShapeError(f"f has dtype {f.dtype} and shape {f.shape}; expected float64 of shape (..., {inverse.size})")
+    with np.errstate(over="ignore", invalid="ignore"):
+        z = f.reshape(-1, inverse.size) @ inverse.whiten.T
+    if not np.isfinite(z).all():
+        raise ArgumentError("f overflows float64 in units of sqrt(G2): rescale the fields")
+    return z, f.shape[:-1]
 
 
 def check_strength(theory, who):
@@ -215,9 +236,7 @@ def _read(G, order, m):
         return G
     if isinstance(G, Estimate):
         return SymmetricTensor([G.mean], G.stderr, order=order, size=1, n=G.n, how=G.how)
-    G = G if isinstance(G, np.ndarray) else np.asarray(G, dtype=np.float64)
-    if G.dtype != np.float64:
-        raise ShapeError(f"G{order}c has dtype {G.dtype}; float64 is expected: call .astype(np.float64)")
+    G = real_array(f"G{order}c", G, finite=False, cast=False)
     count = comb(m + order - 1, order)
     if G.shape == (m,) * order and G.ndim == order:
         packed = G[tuple(SymmetricTensor(np.zeros(count), 0.0, order=order, size=m).index.T)]

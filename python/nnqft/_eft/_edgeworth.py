@@ -8,7 +8,6 @@ order 8, exactly. In z = whiten @ f, of unit covariance, He_n factorises, and th
 1 + c4(z) + c6(z) + c4(z)^2 / 2 with c_n(z) = G_n(z) / n!. Demirtas et al., arXiv:2307.03223.
 """
 
-import operator
 from dataclasses import dataclass
 from functools import cached_property
 from math import comb, factorial, log, pi, sqrt
@@ -16,15 +15,18 @@ from math import comb, factorial, log, pi, sqrt
 import numpy as np
 from scipy import special
 
-from ..errors import ArgumentError, ShapeError
+from .._checks import integer, real_array, shown
+from ..errors import ArgumentError
 from ..tensor import Estimate, SymmetricTensor
 from ..wick import cumulants as cumulants_from_moments
 from ..wick import wick_all
-from ._cumulants_in import Theory, check_strength, read_theory, whitened
+from ._cumulants_in import Theory, check_strength, read_fields, read_theory, whitened
 from ._negativity import Negativity, negative_shells
 from ._symmetric import EvenPolynomial, check_size, hermite, monomial_sum, multiplicity, symmetrized, transform
 
 _MAX_TERMS = 320_000
+_FAR = 40.0  # standard deviations beyond which the Gaussian is 0 in float64
+_HIGHEST = 64  # order of a moment
 
 __all__ = ["EdgeworthDensity", "edgeworth_density"]
 
@@ -165,7 +167,7 @@ class EdgeworthDensity:
         def values(cumulants, inverse):
             z = f @ inverse.whiten.T
             parts = hermite(_series(whitened(cumulants, inverse), inverse.rank), inverse.rank)
-            return {"pdf": _gaussian(z, inverse) * EvenPolynomial(parts, inverse.rank)(z)}
+            return {"pdf": _gaussian(z, inverse) * _scaled(EvenPolynomial(parts, inverse.rank), z)[0]}
 
         return self._theory.estimate(values)[1]["pdf"].reshape(shape)
 
@@ -186,12 +188,13 @@ class EdgeworthDensity:
         """
         if self.size != 1:
             raise ArgumentError(f"cdf() is for one field, this density has {self.size}: take .marginal([i]).cdf(f)")
-        z = np.asarray(f, dtype=np.float64) * self.inverse.whiten[0, 0]
-        if np.isnan(z).any():
+        f = real_array("f", f, finite=False)
+        if np.isnan(f).any():
             raise ArgumentError("f holds nan")
-        finite = np.where(np.isfinite(z), z, 0.0)
-        terms = sum(T[0] * special.eval_hermitenorm(n - 1, finite) for n, T in self._powers.items() if n)
-        return special.ndtr(z) - np.where(np.isfinite(z), np.exp(-(finite**2) / 2) / sqrt(2 * pi) * terms, 0.0)
+        with np.errstate(over="ignore"):
+            z = np.clip(f * self.inverse.whiten[0, 0], -_FAR, _FAR)
+        terms = sum(T[0] * special.eval_hermitenorm(n - 1, z) for n, T in self._powers.items() if n)
+        return special.ndtr(z) - np.exp(-(z**2) / 2) / sqrt(2 * pi) * terms
 
     # ---- cumulants
 
@@ -219,9 +222,7 @@ class EdgeworthDensity:
         >>> {n: round(float(np.sum(G if n == 0 else G.mean)), 12) for n, G in p.moments([0, 2, 4]).items()}
         {0: 1.0, 2: 2.0, 4: 12.5}
         """
-        orders = [operator.index(n) for n in orders]
-        if any(n < 0 or n % 2 for n in orders):
-            raise ArgumentError(f"moments of odd order vanish; orders must be even and not negative, got {orders}")
+        orders = _even_orders(orders)
         r, highest = self.inverse.rank, max(orders, default=0) + max(self._parts)
         check_size(r + 1, highest)
         gaussian = {n: wick_all(np.eye(r), n).mean if n else np.ones(1) for n in range(0, highest + 1, 2)}
@@ -241,7 +242,8 @@ class EdgeworthDensity:
         order : int
             The highest, even, up to 8.
         """
-        moments = self.moments(range(2, operator.index(order) + 1, 2))
+        order = integer("order", order, 2, 8)
+        moments = self.moments(range(2, order + 1, 2))
         return cumulants_from_moments(moments, order, even=True)
 
     def marginal(self, points):
@@ -269,12 +271,14 @@ class EdgeworthDensity:
         EdgeworthDensity(order=1, rank=1, corrections=[0.0068])
         """
         m = self.size
-        rows = np.asarray(points)
-        if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu" or (rows >= m).any() or (rows < -m).any():
-            raise ArgumentError(f"points must be a sequence of fields from 0 to {m - 1}, got {points!r}")
-        rows = rows % m
-        if len(set(rows.tolist())) < len(rows):
-            raise ArgumentError(f"a field is listed twice in {points!r}: its density would be degenerate")
+        try:
+            rows = [integer("a field", point, -m, m - 1) % m for point in points]
+        except TypeError:
+            rows = []
+        if not rows:
+            raise ArgumentError(f"points must be a sequence of fields from 0 to {m - 1}, got {shown(points)}")
+        if len(set(rows)) < len(rows):
+            raise ArgumentError(f"a field is listed twice in {shown(points)}: its density would be degenerate")
         return EdgeworthDensity(self._theory.on(np.eye(m)[rows]))
 
     # ---- where it fails
@@ -308,11 +312,10 @@ class EdgeworthDensity:
         Negativity(radius=3.6463..., where=array([3.6463...]), mass=0.00012...(0))
         """
         r = self.inverse.rank
-        if directions < 1:
-            raise ArgumentError(f"directions must be at least 1, got {directions}")
+        directions, seed = integer("directions", directions, 1, 1 << 17), integer("seed", seed, 0, 2**64 - 1)
         e = np.ones((1, 1))
         if r > 1:
-            e = np.random.default_rng(seed).standard_normal((int(directions), r))
+            e = np.random.default_rng(seed).standard_normal((directions, r))
             e /= np.linalg.norm(e, axis=1, keepdims=True)
         degrees = range(0, max(self._parts) + 1, 2)
         along = np.stack([EvenPolynomial({n: self._parts.get(n, 0.0)}, r)(e) for n in degrees], axis=1)
@@ -325,17 +328,10 @@ class EdgeworthDensity:
         return Negativity(float(start[at]), self.inverse.color @ (start[at] * e[at]), mass)
 
     def _factor(self, z):
-        """ratio = value * scale ** degree: beyond 1e30 standard deviations, where powers overflow, its leading term."""
-        scale = np.maximum(np.abs(z).max(axis=1, initial=0.0) / 1e30, 1.0)
-        return self._polynomial(z / scale[:, np.newaxis]), scale
+        return _scaled(self._polynomial, z)
 
     def _whiten(self, f):
-        f = f if isinstance(f, np.ndarray) else np.asarray(f, dtype=np.float64)
-        if f.dtype != np.float64 or f.ndim == 0 or f.shape[-1] != self.size:
-            raise ShapeError(f"f has dtype {f.dtype} and shape {f.shape}; expected float64 of shape (..., {self.size})")
-        if not np.isfinite(f).all():
-            raise ArgumentError(f"f has {np.count_nonzero(~np.isfinite(f))} entries that are not finite")
-        return f.reshape(-1, self.size) @ self.inverse.whiten.T, f.shape[:-1]
+        return read_fields(f, self.inverse)
 
 
 def edgeworth_density(G2, G4c=None, G6c=None, *, order=None, rcond=None, rank=None, two_point="measured"):
@@ -407,9 +403,27 @@ def _series(whitened, r):
     return {0: np.ones(1), 4: c4, 6: whitened[6] / 720, 8: symmetrized(c4, r, 4) / 2}
 
 
+def _scaled(polynomial, z):
+    """ratio = value * scale ** degree: beyond 1e30 standard deviations, where powers overflow, its leading term."""
+    scale = np.maximum(np.abs(z).max(axis=1, initial=0.0) / 1e30, 1.0)
+    return polynomial(z / scale[:, np.newaxis]), scale
+
+
+def _even_orders(orders):
+    try:
+        orders = [integer("an order", n, 0, _HIGHEST) for n in orders]
+    except TypeError:
+        raise ArgumentError(f"orders must be a sequence of even integers, got {shown(orders)}") from None
+    if any(n % 2 for n in orders):
+        raise ArgumentError(f"moments of odd order vanish; orders must be even and not negative, got {orders}")
+    return orders
+
+
 def _log_gaussian(z, inverse):
     kept = inverse.eigenvalues[: inverse.rank]
-    return -np.einsum("nr,nr->n", z, z) / 2 - np.log(kept).sum() / 2 - inverse.rank / 2 * log(2 * pi)
+    with np.errstate(over="ignore"):
+        square = np.einsum("nr,nr->n", z, z)
+    return -square / 2 - np.log(kept).sum() / 2 - inverse.rank / 2 * log(2 * pi)
 
 
 def _gaussian(z, inverse):

@@ -39,6 +39,15 @@ class Errors:
         parts = {source: rows * factor for source, rows in self.parts.items()}
         return Errors(parts, self.own * abs(factor), self.bound * abs(factor))
 
+    def over(self, divisor):
+        """Errors of the numbers divided by `divisor`, entry by entry, which may be as small or large as float64 goes."""
+        parts = {source: rows / divisor for source, rows in self.parts.items()}
+        return Errors(parts, self.own / abs(divisor), self.bound / abs(divisor))
+
+    def with_bound(self, bound):
+        """The same with a bound of the numbers' quadrature errors added."""
+        return self + Errors.of(np.zeros(len(self.own)), bound=bound)
+
     def through(self, J):
         """Errors of J @ numbers."""
         parts = {source: rows @ J.T for source, rows in self.parts.items()}
@@ -58,7 +67,9 @@ class Errors:
         """Standard errors; nan where they are unknown."""
         rows = np.vstack([*self.parts.values(), self.own, self.bound])
         largest = abs(rows).max(axis=0)
-        largest = np.where(largest > 0, largest, 1.0)  # squares of small errors would underflow to 0, "exact"
+        largest = np.where(
+            (largest > 0) & (largest < np.inf), largest, 1.0
+        )  # squares of small errors would underflow to 0, "exact"
         return largest * np.sqrt(np.einsum("ri,ri->i", rows / largest, rows / largest))
 
     def covariance(self):

@@ -1,10 +1,6 @@
 """Fits of several couplings to the connected 4-point function, and what such a fit can know.
 
-    G_c^(4) = -+ sum_k c_k T_k        (- in sign="action", + in sign="table")
-
-    local0       24 int prod_4 K_W(x_i, y)                                             f^4
-    local2       24 int |y|^2 prod_4 K_W(x_i, y)                                       |y|^2 f^4
-    nonlocal22   8 sum_3 [int K_W(a, y) K_W(b, y)] [int K_W(c, z) K_W(d, z)]           f(y)^2 f(z)^2
+    G_c^(4) = -+ sum_k c_k T_k        (- in sign="action", + in sign="table"; T_k: `_terms`)
 
 The terms are nearly proportional to each other at close inputs, so a good fit need not know its coefficients: with unit
 columns t_k, the collinearity 1 / |t_k - its projection on the others| says by how much relative errors grow on their way
@@ -15,22 +11,20 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import inf
-from numbers import Real
 from types import MappingProxyType
 
 import numpy as np
 
+from .._checks import choice, number
 from .._correlators import Correlators
 from ..errors import ArgumentError, NNQFTWarning
-from ..tensor import Estimate, SymmetricTensor
-from ._couplings import check_sign
-from ._data import distinct_inputs, integral_values, read_connected
+from ..tensor import Estimate, provenance
+from ._data import as_tensor, check_sign, distinct_inputs, finite, read_connected, same_action, same_cutoff, same_points
 from ._errors import Errors
-from ._vertex import vertex_integral
+from ._terms import called, named, read_terms, term_matrix
 
-__all__ = ["CouplingFit", "coupling_terms", "fit_couplings"]
+__all__ = ["CouplingFit", "fit_couplings"]
 
-MODELS = {"M0": (), "M1": ("local0",), "M2": ("local0", "local2"), "M3": ("local0", "local2", "nonlocal22")}
 SOLVERS = ("lstsq", "min_norm", "ridge")
 _GRADIENT_STEPS = 1e-3  # default rcond of min_norm: a million steps of gradient descent
 _MAX_CONDITION = 1e3
@@ -100,7 +94,7 @@ class CouplingFit:
         return Estimate(self.values[k], self.stderr[k], self.n, self.how)
 
     def predict(self, terms=None):
-        """The fitted connected 4-point function, with the error of `covariance`.
+        """The fitted connected 4-point function, with the errors of `covariance` and of the terms' quadrature.
 
         Parameters
         ----------
@@ -115,15 +109,21 @@ class CouplingFit:
         Raises
         ------
         ArgumentError
-            If terms are missing, or the fit has none.
+            If terms are missing, or the fit has none; terms that say that they are others, or of another cutoff.
         """
         if not self.names:
             raise ArgumentError("a fit without terms predicts 0 everywhere")
         terms = self.terms if terms is None else terms
-        first = _named(terms, self.names[0])
-        J = self._jacobian(terms, first)
-        layout = {key: value for key, value in first._state().items() if key in ("order", "size", "index")}
-        return SymmetricTensor(J @ self.values, self._errors.through(J).stderr(), n=self.n, how=self.how, **layout)
+        terms = {name: named(terms, name) for name in self.names}
+        same_cutoff(**called(self.terms, "fitted "), **called(terms))
+        same_points(**called(terms))
+        first = as_tensor(terms[self.names[0]], 4)
+        J, bounds = term_matrix(terms, first, self.sign)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, errors = J @ self.values, self._errors.through(J).with_bound(bounds @ abs(self.values))
+            stderr = errors.stderr()
+        finite("the prediction", mean, stderr)
+        return first._with(mean, stderr, self.n, provenance(first.how) | dict(self.how))
 
     def to_dict(self):
         """Plain `dict` of numbers, lists and names, ready for JSON (inf and nan stay); the terms are left out."""
@@ -132,72 +132,22 @@ class CouplingFit:
         plain = {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in plain.items()}
         return plain | {"names": list(self.names), "how": dict(self.how)}
 
-    def _jacobian(self, terms, tensor):
-        """d G_c^(4) / d coefficient at the tuples of `tensor`: (tuples, terms)."""
-        sign = -1.0 if self.sign == "action" else 1.0
-        columns = [integral_values(_named(terms, name), tensor, name)[0] for name in self.names]
-        return sign * np.column_stack(columns) if columns else np.zeros((len(tensor), 0))
-
     def __repr__(self):
         test = "" if self.mape_test is None else f", test {self.mape_test:.3g} %"
         rank = f"rank {self.rank} of {len(self.names)}, condition={self.condition:.3g}"
         lines = [f"CouplingFit(solver={self.solver!r}, sign={self.sign!r}, {rank}, MAPE {self.mape:.3g} %{test})"]
         for name, value, known in zip(self.names, self.values, self.identified, strict=True):
             lines.append(f"  {name}  {self[name]!r}" if known else f"  {name}  {value:.3g}  not identified")
-        if self.inputs == 1:
+        if self.inputs == 1 and self.names:
             lines.append("  inputs degenerate: one random variable")
         return "\n".join(lines)
-
-
-def coupling_terms(net, x, *, model="M3", cutoff=inf):
-    """The terms of a model at given inputs, with their factors 24 and 8.
-
-    Parameters
-    ----------
-    net : Network
-        One hidden layer, one output.
-    x : array, shape (n_points, dim_in), real
-    model : {"M0", "M1", "M2", "M3"}
-        "M1": local0; "M2": and local2; "M3": and nonlocal22.
-    cutoff : float
-
-    Returns
-    -------
-    dict {name: SymmetricTensor}
-        Order 4; stderr is the bound of the quadrature error.
-
-    Raises
-    ------
-    ArgumentError
-        Unknown model, and whatever `vertex_integral` raises.
-
-    Notes
-    -----
-    One `vertex_integral` per term; the formulas stand in the module header and in docs/couplings.md.
-
-    Examples
-    --------
-    >>> from nnqft.networks import gauss_net
-    >>> T = coupling_terms(gauss_net(100, dim_in=1), [[0.0]], model="M2")
-    >>> [round(float(t.mean[0]), 6) for t in T.values()], (round(24 * (np.pi / 2) ** 0.5, 6), round(6 * (np.pi / 2) ** 0.5, 6))
-    ([30.079539, 7.519885], (30.079539, 7.519885))
-    """
-    if model not in MODELS:
-        raise ArgumentError(f"unknown model {model!r}; expected one of {', '.join(MODELS)}")
-    return {name: _term(name, net, x, cutoff) for name in MODELS[model]}
-
-
-def _term(name, net, x, cutoff):
-    if name == "nonlocal22":
-        return vertex_integral(net, x, order=4, cutoff=cutoff, pairs=True) * 8
-    return vertex_integral(net, x, order=4, cutoff=cutoff, power=2 if name == "local2" else 0) * 24
 
 
 def fit_couplings(
     G,
     terms="M1",
     *,
-    cutoff=inf,
+    cutoff=None,
     solver="lstsq",
     sign="action",
     test=None,
@@ -215,8 +165,8 @@ def fit_couplings(
         "M0" ... "M3" or names of terms, which needs G as Correlators (else see `coupling_terms`); or terms of your own with
         all their factors.
         Their stderr is a bound of the quadrature error; a term without one counts as exact.
-    cutoff : float
-        For terms by name.
+    cutoff : float, optional
+        For terms by name. Default: infinite.
     solver : {"lstsq", "min_norm", "ridge"}
         lstsq: least squares over the unique tuples, on unit columns. min_norm: the shortest vector of coefficients, in
         their own units, among those that fit equally well, with singular values below rcond * largest left out. Gradient
@@ -230,7 +180,7 @@ def fit_couplings(
         Penalty on unit columns (dimensionless), > 0. It pulls coefficients to 0 by about ridge * collinearity^2; this
         bias is part of their errors.
     rcond : float, optional
-        Relative singular value below which a direction is left out. Default: 1e-3 for min_norm (a million steps);
+        Between 0 and 1: relative singular value below which a direction is left out. Default: 1e-3 for min_norm (a million steps);
         otherwise rounding or, if larger, the quadrature errors of the terms.
     max_condition : float
         Coefficients whose collinearity exceeds it are not identified.
@@ -244,13 +194,15 @@ def fit_couplings(
     ShapeError
         Terms over other points or of another order.
     ArgumentError
-        Unknown names; several outputs; values that are not finite; a term that vanishes everywhere.
+        Unknown names; several outputs; values that are not finite; a term that vanishes everywhere; terms of different
+        cutoffs or points, or that have the name of another one; a cutoff beside terms; overflow.
 
     Warns
     -----
     NNQFTWarning
         A coefficient is not identified: the terms are collinear, or the solver leaves its direction out. The inputs are
-        all one random variable (within 1e-3): then the tuples repeat one number, and no error of fit tests the model.
+        all one random variable (within 1e-3): then the tuples repeat one number, and no error of fit tests the model. Or
+        that cannot be seen, because data and terms are lists of tuples, or of more than 45 points.
 
     Notes
     -----
@@ -271,14 +223,15 @@ def fit_couplings(
       odd  0.01(9)
     """
     check_sign(sign)
-    if solver not in SOLVERS:
-        raise ArgumentError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
-    for name, value in (("ridge", ridge), ("max_condition", max_condition), ("rcond", 1.0 if rcond is None else rcond)):
-        if not (isinstance(value, Real) and 0 < value < inf):
-            raise ArgumentError(f"{name} must be one positive finite number, got {value!r}")
+    choice("solver", solver, SOLVERS)
+    ridge, max_condition = (
+        number(name, value, above=0) for name, value in (("ridge", ridge), ("max_condition", max_condition))
+    )
+    rcond = None if rcond is None else number("rcond", rcond, above=0, below=1)
     data = read_connected(G, 4, "G")
-    terms, named = _terms(G, terms, cutoff)
-    T, bounds = _matrix(terms, data.tensor, sign)
+    terms, asked = read_terms(G, terms, cutoff)
+    same_action(G=data.tensor, **called(terms))
+    T, bounds = term_matrix(terms, data.tensor, sign)
     largest = abs(T).max(axis=0)
     scale = largest * np.linalg.norm(T / np.where(largest > 0, largest, 1), axis=0)  # no underflow
     if not np.isfinite(scale).all():
@@ -289,20 +242,21 @@ def fit_couplings(
         )
     A, rank, condition, collinearity = _solve(T, scale, bounds, solver, ridge, rcond)
     excess = A @ (T / scale) - np.eye(len(scale))  # 0 for an unbiased solver
-    values = A @ data.mean / scale
-    identified = (collinearity <= max_condition) & (abs(excess).max(axis=1, initial=0.0) < _LEAK)
-    bound = abs(A) @ (bounds @ abs(values))
-    if solver == "ridge":  # its bias, with the fit for the truth
-        bound = np.hypot(bound, excess @ (values * scale))
-    errors = (data.errors.through(A) + Errors.of(np.zeros(len(values)), bound=bound)).scale(1 / scale)
-    stderr = np.where(identified, errors.stderr(), inf)
-    inputs = data.inputs
-    if not isinstance(G, Correlators) and {distinct_inputs(t) for t in terms.values()} == {1}:
-        inputs = distinct_inputs(data.tensor, noise=True)  # what noise alone tells apart is one input
-    mape, mse = _misfit(data.mean, T @ values)
-    mape_test, mse_test = (None, None) if test is None else _on_test(test, named, terms, values, sign, cutoff)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        signal = A @ data.mean
+        values = signal / scale
+        bound = abs(A) @ (bounds @ abs(values))
+        if solver == "ridge":  # its bias, with the fit for the truth
+            bound = np.hypot(bound, excess @ (values * scale))
+        errors = data.errors.through(A).with_bound(bound).over(scale)
+        stderr = errors.stderr()
+        finite("a coefficient", values, stderr, source=signal)
+        mape, mse = _misfit(data.mean, T @ values)
         noise = float(np.mean(data.errors.variance()))
+    identified = (collinearity <= max_condition) & (abs(excess).max(axis=1, initial=0.0) < _LEAK)
+    stderr = np.where(identified, stderr, inf)
+    inputs = _inputs(G, data, terms.values())
+    mape_test, mse_test = (None, None) if test is None else _on_test(test, asked, terms, values, sign, cutoff)
     _warn(tuple(terms), identified, condition, rank, inputs, len(data.mean))
     return CouplingFit(
         names=tuple(terms), values=values, stderr=stderr, covariance=errors.covariance(), identified=identified,
@@ -312,43 +266,14 @@ def fit_couplings(
     )  # fmt: skip
 
 
-def _terms(G, terms, cutoff):
-    """(terms as a dict, how they were named or None)."""
-    named = terms
-    if isinstance(terms, str):
-        if terms not in MODELS:
-            raise ArgumentError(f"unknown model {terms!r}; expected one of {', '.join(MODELS)}, or your own terms")
-        names = MODELS[terms]
-    elif isinstance(terms, tuple | list):
-        names = tuple(terms)
-        if any(name not in MODELS["M3"] or names.count(name) > 1 for name in names):
-            raise ArgumentError(f"terms must be different ones of {', '.join(MODELS['M3'])}, got {names!r}")
-    else:
-        if not isinstance(terms, Mapping) or not all(isinstance(name, str) for name in terms):
-            message = "terms must be a model, names of terms, or a mapping {name: SymmetricTensor}"
-            raise ArgumentError(f"{message}, got {type(terms).__name__}")
-        return dict(terms), None
-    if names and not isinstance(G, Correlators):
-        raise ArgumentError(
-            f"terms {named!r} need the network: pass Correlators as G, or terms=coupling_terms(net, x, ...)"
-        )
-    return {name: _term(name, G.net, G.x, cutoff) for name in names}, named
-
-
-def _named(terms, name):
-    try:
-        return terms[name]
-    except (KeyError, TypeError):
-        raise ArgumentError(f"terms must be a mapping that holds the fitted term {name!r}") from None
-
-
-def _matrix(terms, tensor, sign):
-    """Columns +-T_k at the tuples of `tensor`, and bounds of their quadrature errors."""
-    columns = [integral_values(term, tensor, f"term {name!r}") for name, term in terms.items()]
-    if not columns:
-        return np.zeros((len(tensor), 0)), np.zeros((len(tensor), 0))
-    T, bounds = (np.column_stack(part) for part in zip(*columns, strict=True))
-    return (-T if sign == "action" else T), bounds
+def _inputs(G, data, terms):
+    """Distinct inputs that data and terms show."""
+    seen = {distinct_inputs(as_tensor(term, 4)) for term in terms} - {None}
+    if data.inputs is None:
+        return max(seen, default=None)
+    if seen == {1} and not isinstance(G, Correlators):
+        return distinct_inputs(data.tensor, noise=True)  # what noise alone tells apart is one input
+    return data.inputs
 
 
 def _solve(T, scale, bounds, solver, ridge, rcond):
@@ -392,8 +317,11 @@ def _on_test(test, model, terms, values, sign, cutoff):
         raise ArgumentError("test must be a pair (G, terms), or Correlators if the terms were given by name")
     G, test_terms = test
     data = read_connected(G, 4, "G of the test set")
-    test_terms, _ = _terms(G, test_terms, cutoff)
-    T, _ = _matrix({name: _named(test_terms, name) for name in terms}, data.tensor, sign)
+    test_terms, _ = read_terms(G, test_terms, None if isinstance(test_terms, Mapping) else cutoff)
+    test_terms = {name: named(test_terms, name) for name in terms}
+    same_points(**{"G of the test set": data.tensor}, **called(test_terms))
+    same_cutoff(**called(terms), **called(test_terms, "test "))
+    T, _ = term_matrix(test_terms, data.tensor, sign)
     return _misfit(data.mean, T @ values)
 
 
@@ -405,9 +333,17 @@ def _warn(names, identified, condition, rank, inputs, n_tuples):
             "coefficients are known; use fewer terms or inputs that are further apart",
             NNQFTWarning, stacklevel=3,
         )  # fmt: skip
-    if inputs == 1 and names:
+    if not names or n_tuples == 1:
+        return
+    if inputs == 1:
         warnings.warn(
             f"the inputs are one random variable to 1e-3, so the {n_tuples} tuples repeat one number: the fit's errors say "
             "nothing about the model; use inputs that are further apart",
+            NNQFTWarning, stacklevel=3,
+        )  # fmt: skip
+    if inputs is None:
+        warnings.warn(
+            "how many inputs differ cannot be seen from lists of tuples, or from more than 45 points: if it is one, the fit's "
+            "errors say nothing about the model; pass Correlators, or a term with all tuples",
             NNQFTWarning, stacklevel=3,
         )  # fmt: skip

@@ -8,12 +8,12 @@ At a fixed point the dimensionless potential U = V_d sum_m c_m z^m, z = phi^2 / 
 truncation at M asks for c_(M+1) = 0, one equation for one number.
 """
 
-import operator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
 
+from .._checks import integer, number
 from ..errors import ArgumentError
 from ._potential import ball, dimensions, factorials, reciprocal
 
@@ -156,19 +156,12 @@ def _stability(c, d):
 
 def check_dimension(d):
     """d as a float, or an ArgumentError."""
-    value = np.asarray(d)
-    if value.ndim or value.dtype.kind not in "fiu" or not 0 <= value <= 20:
-        raise ArgumentError(f"d must be one number in 0 .. 20, got {d!r}")
-    return float(value)
+    return number("d", d, low=0, high=20)
 
 
 def check_order(order, default):
     """An even int in 2 .. 40, or an ArgumentError."""
-    order = default if order is None else order
-    try:
-        value = operator.index(order)
-    except TypeError:
-        raise ArgumentError(f"order must be an even integer, got {order!r}") from None
-    if isinstance(order, bool) or not 2 <= value <= 40 or value % 2:
-        raise ArgumentError(f"order must be even and lie in 2 .. 40, got {order!r}")
-    return value
+    order = integer("order", default if order is None else order, 2, 40)
+    if order % 2:
+        raise ArgumentError(f"order must be even and lie in 2 .. 40, got {order}")
+    return order

@@ -25,11 +25,12 @@ def gaussian_vertex(legs, order, cutoff, power, loops):
     s, alpha, d = legs.weight, legs.weight / (2 * legs.dim), legs.dim
     centre, spread = _tuples(legs.x, order)
     a = order * alpha
-    scale = np.exp((order + loops) * np.log(s) - alpha * spread)
-    if np.isinf(cutoff):
-        return scale * (np.pi / a) ** (d / 2) * _mean_power(power, d, a, (centre * centre).sum(axis=1))
+    if np.isinf(cutoff):  # powers of s together: each alone may overflow
+        scale = np.exp((order + loops - (d + power) / 2) * np.log(s) - alpha * spread)
+        return scale * (np.pi * s / a) ** (d / 2) * _mean_power(power, d, a / s, a * (centre * centre).sum(axis=1))
+    scale = np.exp((order + loops - d / 2) * np.log(s) - alpha * spread)
     mass = _interval(np.sqrt(a) * centre, np.sqrt(a) * cutoff)
-    return scale * (mass / np.sqrt(a)).prod(axis=1)
+    return scale * (mass / np.sqrt(a / s)).prod(axis=1)
 
 
 def gaussian_tree(legs, cutoff):
@@ -40,25 +41,27 @@ def gaussian_tree(legs, cutoff):
     """
     s, alpha, d = legs.weight, legs.weight / (2 * legs.dim), legs.dim
     if np.isfinite(cutoff):
+        legs.check_resolved()
         fine, coarse = (
-            s**7 * np.prod([_tree_on_axis(alpha, x, cutoff, points) for x in legs.x.T], axis=0) for points in (20, 14)
+            np.prod([s ** (7 / d) * _tree_on_axis(legs, x, cutoff, points) for x in legs.x.T], axis=0)
+            for points in (20, 14)
         )
         return fine, np.abs(fine - coarse) + d * ROUNDING * fine
     centre, spread = _tuples(legs.x, 3)
     apart = ((centre[:, None, :] - centre) ** 2).sum(axis=2)
     value = (
-        np.exp(7 * np.log(s) - alpha * (spread[:, None] + spread + 0.6 * apart))
-        * (np.pi / (alpha * np.sqrt(15.0))) ** d
+        np.exp((7 - d) * np.log(s) - alpha * (spread[:, None] + spread + 0.6 * apart))
+        * (2 * np.pi * d / np.sqrt(15.0)) ** d
     )
     return value, np.zeros_like(value)
 
 
-def _tree_on_axis(alpha, x, cutoff, points):
-    length = 1 / np.sqrt(2 * alpha)
-    reach = min(cutoff, np.abs(x).max() + 9 * length)
-    y, _, weight = nodes_of(graded_boxes([-reach], [reach], x[:, None], length / 2), points)
-    legs = np.exp(-alpha * (y - x) ** 2)
-    F = weight * legs[:, _core.multiset_index(len(x), 3)].prod(axis=2).T
+def _tree_on_axis(legs, x, cutoff, points):
+    alpha = legs.weight / (2 * legs.dim)
+    reach = min(cutoff, np.abs(x).max() + 9 * legs.length)
+    y, _, weight = nodes_of(graded_boxes([-reach], [reach], x[:, None], legs.length / 2), points)
+    rows = np.exp(-alpha * (y - x) ** 2)
+    F = weight * rows[:, _core.multiset_index(len(x), 3)].prod(axis=2).T
     return F @ np.exp(-alpha * (y - y.T) ** 2) @ F.T
 
 
@@ -69,9 +72,8 @@ def _tuples(x, order):
     return centre, ((points - centre[:, None, :]) ** 2).sum(axis=(1, 2))
 
 
-def _mean_power(power, d, a, distance2):
-    """E |y|^p for y ~ N(c, 1 / 2a), distance2 = |c|^2: Kummer's function, terminating for even p."""
-    z = a * distance2
+def _mean_power(power, d, a, z):
+    """E |y|^p for y ~ N(c, 1 / 2a), z = a |c|^2: Kummer's function, terminating for even p."""
     front = np.exp(gammaln((d + power) / 2) - gammaln(d / 2) - power / 2 * np.log(a))
     if power == 2 * round(power / 2):
         term = total = np.ones_like(z)
@@ -81,7 +83,8 @@ def _mean_power(power, d, a, distance2):
         return front * total
     near = np.exp(-np.minimum(z, 300.0)) * hyp1f1((d + power) / 2, d / 2, np.minimum(z, 300.0))
     far, term, large = 0.0, 1.0, np.maximum(z, 300.0)
-    for k in range(12):  # Gamma(b) / Gamma(b - a) z^(-a) sum_k (a)_k (a - b + 1)_k / (k! z^k), a = -p/2, b = d/2
+    for k in range(12 + int(power / 2)):  # terms shrink from k > p/2 on; for k > z they would grow
+        # Gamma(b) / Gamma(b - a) z^(-a) sum_k (a)_k (a - b + 1)_k / (k! z^k), a = -p/2, b = d/2
         far = far + term
         term = term * (k - power / 2) * (k + 1 - power / 2 - d / 2) / ((k + 1) * large)
     far = far * np.exp(gammaln(d / 2) - gammaln((d + power) / 2) + power / 2 * np.log(large))

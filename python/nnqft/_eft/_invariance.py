@@ -3,6 +3,7 @@
 A symmetry makes linear statements B G = 0 about the packed entries of G, measured together from the same networks:
 
     translation, rotation of inputs   G(x_1 .. x_n) - G(T x_1 .. T x_n)
+    SO(d_in)                          the same for several rotations T drawn at random
     SO(d_out)                         G - P G,  P the average over rotations, at fixed points; invariant are
                                       delta_ij at order 2, delta delta structures at order 4
 
@@ -11,21 +12,23 @@ in q dimensions if y is normal and the symmetry holds; chi^2 with q degrees of f
 and Halverson, arXiv:2106.00694: n-point functions are invariant if the weights' law is.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations, product
 from math import comb, prod
-import warnings
 
 import numpy as np
 from scipy import stats
 from scipy.spatial import cKDTree
 
 from .. import _core
+from .._checks import integer, number, real_array, shown
 from .._correlators import Correlators, ExactCorrelators
 from .._estimate import Estimate
+from .._jackknife import replicates
 from ..errors import ArgumentError, NNQFTWarning, ShapeError
 from ._theories import Reweighted
 
@@ -35,6 +38,8 @@ _ROUNDING = 1e-12  # of the largest entry: differences and errors below are iden
 _EXACT = 1e-9  # relative error of exact correlators
 _NOISE_FLOOR = 1e-3  # directions of y with less noise, relative to the noisiest: float32 rounding would show there
 _MIN_REPLICAS = 16
+_ROTATIONS = 4  # that SO(d_in) compares; almost surely two already generate all rotations
+_SEED = 0
 _MOST_MIXED = 1296  # order 4 of 6 outputs at 4 points: seconds
 # Largest kurtosis of a difference over its replicas: 3 if normal, below 7 in nineteen of twenty runs of tame networks.
 # Above this rare networks make the error bars, and p-values of symmetries that hold come out as 0.
@@ -101,8 +106,7 @@ class Invariance:
 
         Both tests share the level: p_value or p_largest below level / 2 refutes.
         """
-        if not 0 < level < 1:
-            raise ArgumentError(f"level must lie in (0, 1), got {level!r}")
+        level = number("level", level, above=0, below=1)
         return bool(min(self.p_value, self.p_largest) >= level / 2)
 
     def detectable(self, level=1e-3, power=0.95):
@@ -110,9 +114,7 @@ class Invariance:
 
         Relative to the largest correlator, as `defect`; for normal errors. 0 for exact correlators.
         """
-        for name, value in (("level", level), ("power", power)):
-            if not 0 < value < 1:
-                raise ArgumentError(f"{name} must lie in (0, 1), got {value!r}")
+        level, power = number("level", level, above=0, below=1), number("power", power, above=0, below=1)
         if not self.stderr.any():
             return 0.0
         bound = stats.t.isf(level / 4 / np.count_nonzero(self.stderr), self.replicas - 1)
@@ -121,7 +123,7 @@ class Invariance:
     def worst(self, count=5):
         """The entries with the largest |z|: list of (index, image, Estimate of the difference)."""
         size = np.abs(self.difference) if self.exact else np.abs(self.z)
-        top = np.argsort(-size, kind="stable")[:count]
+        top = np.argsort(-size, kind="stable")[: integer("count", count, 0, 1 << 31)]
         return [
             (tuple(self.index[k].tolist()), tuple(self.image[k].tolist()), Estimate(self.difference[k], self.stderr[k]))
             for k in top
@@ -144,12 +146,13 @@ def orbit(x, symmetry):
     Parameters
     ----------
     x : array, shape (n_points, dim_in), real
-    symmetry : ("translation", shift) or ("rotation", matrix)
-        shift (dim_in,); matrix (dim_in, dim_in), orthogonal.
+    symmetry : ("translation", shift), ("rotation", matrix), "SO(d_in)" or ("SO(d_in)", seed)
+        shift (dim_in,); matrix (dim_in, dim_in), orthogonal. "SO(d_in)": four rotations, drawn uniformly with a seed,
+        by default 0.
 
     Returns
     -------
-    array, shape (n, dim_in), n_points <= n <= 2 n_points
+    array, shape (n, dim_in), n_points <= n <= 2 n_points; for SO(d_in) n <= 5 n_points
 
     Raises
     ------
@@ -160,11 +163,11 @@ def orbit(x, symmetry):
     >>> orbit([[0.0], [1.0]], ("translation", [1.0])).tolist()
     [[0.0], [1.0], [2.0]]
     """
-    x = np.asarray(x, dtype=np.float64)
-    if x.ndim != 2 or not x.size or not np.isfinite(x).all():
-        raise ShapeError(f"x has shape {x.shape}; expected finite numbers (n_points, dim_in)")
-    _, transform = _transformation(symmetry, x.shape[1])
-    return np.concatenate([x, transform(x)[_images(x, transform) < 0]])
+    x = real_array("x", x)
+    if x.ndim != 2 or not x.size:
+        raise ShapeError(f"x has shape {x.shape}; expected (n_points, dim_in), at least one of each")
+    _, maps = _transformations(symmetry, x.shape[1])
+    return np.concatenate([x, *(transform(x)[_images(x, transform) < 0] for transform in maps)])
 
 
 def check_invariance(correlators, symmetry, *, order=4, connected=True):
@@ -176,7 +179,8 @@ def check_invariance(correlators, symmetry, *, order=4, connected=True):
         For symmetries of the inputs at points that contain images of each other: see `orbit`. A sequence of independent
         runs (disjoint networks or other seeds) pools their replicas.
     symmetry : str or tuple
-        ("translation", shift (dim_in,)); ("rotation", matrix (dim_in, dim_in)), any orthogonal one; "SO(d_out)".
+        ("translation", shift (dim_in,)); ("rotation", matrix (dim_in, dim_in)), any orthogonal one; "SO(d_in)", or
+        ("SO(d_in)", seed) for another draw: four random rotations at once, with their joint significance; "SO(d_out)".
     order : int
     connected : bool
         Test the connected function; else the full one.
@@ -216,23 +220,23 @@ def check_invariance(correlators, symmetry, *, order=4, connected=True):
     Invariance(translation by [1.0], order 4, exact: holds to rounding, defect 0)
     Invariance(translation by [1.0], order 4, exact: violated, defect 1)
     """
-    kind = "connected" if connected else "full"
+    kind, order = "connected" if connected else "full", integer("order", order, 1, 64)
     runs = list(correlators) if isinstance(correlators, Sequence) else [correlators]
     first = _check_runs(runs)
     tensor = getattr(first, kind)(order)
-    if symmetry == "SO(d_out)":
+    if isinstance(symmetry, str) and symmetry == "SO(d_out)":
         name, index, image = symmetry, tensor.index, tensor.index
         differ = _outputs_contrast(first, tensor)
     else:
-        name, transform = _transformation(symmetry, first.x.shape[1])
-        index, image = _pairs(tensor, _images(first.x, transform))
+        name, maps = _transformations(symmetry, first.x.shape[1])
+        index, image = _pairs(tensor, [_images(first.x, transform) for transform in maps])
         if not len(index):
             raise ArgumentError(
                 f"no {order} of the {len(first.x)} points have images under {name} among them: measure at "
                 "orbit(x, symmetry)"
             )
         a, b = tensor.rank(index), tensor.rank(image)
-        differ = lambda values: values[..., a] - values[..., b]  # noqa: E731
+        differ = lambda values: values[..., a] - values[..., b]
     size = np.abs(tensor.mean[np.unique(np.concatenate([tensor.rank(index), tensor.rank(image)]))]).max()
     if not np.isfinite(size):
         raise ArgumentError(f"the {kind} function of order {order} has entries that are not finite")
@@ -245,24 +249,37 @@ def check_invariance(correlators, symmetry, *, order=4, connected=True):
 # ---- which differences
 
 
-def _transformation(symmetry, dim):
-    """(name, map of points) of a symmetry of the inputs."""
-    if not isinstance(symmetry, (tuple, list)) or len(symmetry) != 2 or symmetry[0] not in ("translation", "rotation"):
+def _transformations(symmetry, dim):
+    """(name, maps of points) of a symmetry of the inputs."""
+    pair = (symmetry, _SEED) if isinstance(symmetry, str) and symmetry == "SO(d_in)" else symmetry
+    kinds = ("translation", "rotation", "SO(d_in)")
+    if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str) and pair[0] in kinds):
         raise ArgumentError(
-            'symmetry must be ("translation", shift), ("rotation", matrix) or, for correlators, "SO(d_out)"; '
-            f"got {symmetry!r}"
+            'symmetry must be ("translation", shift), ("rotation", matrix), "SO(d_in)", ("SO(d_in)", seed) or, for '
+            f'correlators, "SO(d_out)"; got {shown(symmetry)}'
         )
-    kind, value = symmetry[0], np.asarray(symmetry[1], dtype=np.float64)
-    shape = (dim,) if kind == "translation" else (dim, dim)
-    if value.shape != shape or not np.isfinite(value).all():
-        raise ShapeError(
-            f"a {kind} of {dim}-dimensional inputs takes finite numbers of shape {shape}, got shape {value.shape}"
-        )
+    kind, value = pair
+    if kind == "SO(d_in)":
+        return _random_rotations(dim, integer("the seed of SO(d_in)", value, 0, 2**64 - 1))
+    value = real_array(
+        f"the {kind} of {dim}-dimensional inputs", value, shape=(dim,) * (1 if kind == "translation" else 2)
+    )
     if kind == "translation":
-        return f"translation by {value.tolist()}", lambda x: x + value
-    if np.abs(value.T @ value - np.eye(dim)).max() > 1e-9:
+        return f"translation by {value.tolist()}", [lambda x: x + value]
+    with np.errstate(over="ignore", invalid="ignore"):
+        orthogonal = np.abs(value.T @ value - np.eye(dim)).max() <= 1e-9
+    if not orthogonal:
         raise ArgumentError("the matrix of a rotation must be orthogonal")
-    return f"rotation by {value.round(6).tolist()}", lambda x: x @ value.T
+    return f"rotation by {value.round(6).tolist()}", [lambda x: x @ value.T]
+
+
+def _random_rotations(dim, seed):
+    """The same matrices for `orbit` and `check_invariance`: uniform on SO(dim)."""
+    if dim < 2:
+        raise ArgumentError("SO(d_in) needs two-dimensional inputs or more: inputs on a line have no rotations")
+    turn = np.random.default_rng([seed, dim])
+    matrices = stats.special_ortho_group.rvs(dim, size=_ROTATIONS, random_state=turn)
+    return "SO(d_in)", [lambda x, matrix=matrix: x @ matrix.T for matrix in matrices]
 
 
 def _images(x, transform):
@@ -273,12 +290,15 @@ def _images(x, transform):
 
 
 def _pairs(tensor, images):
-    """Multi-indices and their images, each pair once; those that are their own image are left out."""
+    """Multi-indices and their images under each map, each pair once; those that are their own image are left out."""
     d_out = tensor.d_out
     points, outs = tensor.index // d_out, tensor.index % d_out
-    rows = (images[points] >= 0).all(axis=1)
-    index = tensor.index[rows]
-    image = np.sort(images[points[rows]] * d_out + outs[rows], axis=1)
+    index, image = [], []
+    for at in images:
+        rows = (at[points] >= 0).all(axis=1)
+        index.append(tensor.index[rows])
+        image.append(np.sort(at[points[rows]] * d_out + outs[rows], axis=1))
+    index, image = np.concatenate(index), np.concatenate(image)
     if not tensor.is_dense:
         listed = np.isin(_core.multiset_ranks(image.astype(np.int64), tensor.size), tensor._ranks)
         index, image = index[listed], image[listed]
@@ -383,22 +403,15 @@ def _replicates(runs, kind, order, differ):
     if isinstance(runs[0], Reweighted):
         values, counts, function = runs[0]._problem(kind, order)
     else:
-        sums, counts = (np.concatenate(part) for part in zip(*(run._replicas for run in runs), strict=True))
-        values, function = {0: sums[counts > 0]}, lambda means: getattr(runs[0]._plan, kind)(means[0], order)
-        counts = counts[counts > 0]
-    groups, n = len(counts), counts.sum()
+        values, counts = (np.concatenate(part) for part in zip(*(run._replicas for run in runs), strict=True))
+        function = lambda means: getattr(runs[0]._plan, kind)(np.ascontiguousarray(means), order)
+    groups = np.count_nonzero(counts)
     if groups < _MIN_REPLICAS:
         raise ArgumentError(
             f"{groups} replicas of networks give no covariance: {_MIN_REPLICAS} are needed (more networks, or smaller "
             "blocks)"
         )
-    totals = {k: v.sum(axis=0) for k, v in values.items()}
-    theta = differ(function({k: t[None] / n for k, t in totals.items()}))[0]
-    without = differ(function({k: (t - values[k]) / (n - counts)[:, None] for k, t in totals.items()}))
-    h = n / counts
-    pseudo = h[:, None] * theta - (h - 1)[:, None] * without
-    corrected = theta - ((1 - 1 / h)[:, None] * (without - theta)).sum(axis=0)
-    return corrected, (pseudo - corrected) / np.sqrt(groups * (h - 1))[:, None]
+    return replicates(values, counts, function=lambda means: differ(function(means)))[1:]
 
 
 def _pulls(difference, stderr):

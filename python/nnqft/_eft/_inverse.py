@@ -4,13 +4,13 @@ Kernels of smooth networks are nearly singular: for a Gaussian kernel K(p) ~ exp
 point adds a mode of smaller and smaller power w, and rounding or noise in an n-point function grows by w^(-n/2).
 """
 
-import operator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._checks import integer, number, real_array
 from ..errors import ArgumentError, ShapeError
-from ..tensor import Estimate, SymmetricTensor
+from ..tensor import Estimate, SymmetricTensor, provenance
 from ._symmetric import transform
 
 __all__ = ["KernelInverse", "amputate", "read_kernel", "regulated_inverse"]
@@ -122,11 +122,10 @@ def regulated_inverse(K, *, rcond=None, rank=None, legs=4):
     if rcond is not None and rank is not None:
         raise ArgumentError("give rcond or rank, not both: each of them says where to cut")
     if rank is not None:
-        rank = operator.index(rank)
-        if not 1 <= rank <= len(K):
-            raise ArgumentError(f"rank must be from 1 to {len(K)}, the number of fields, got {rank}")
-    if rcond is not None and not 0 < rcond < 1:
-        raise ArgumentError(f"rcond must lie between 0 and 1, got {rcond}")
+        rank = integer("rank", rank, 1, len(K))
+    if rcond is not None:
+        rcond = number("rcond", rcond, above=0, below=1)
+    legs = integer("legs", legs, 1, 64)
     w, V = _modes(K)
     if not w[0] > 0:
         raise ArgumentError(f"K has no positive eigenvalue (the largest is {w[0]:.3g}): a theory without a propagator")
@@ -152,7 +151,7 @@ def regulated_inverse(K, *, rcond=None, rank=None, legs=4):
         )
     if not w[rank - 1] > _SMALLEST:
         raise ArgumentError(f"the eigenvalue {w[rank - 1]:.3g} has no inverse in float64: rescale the fields")
-    return _kept(w, V, rank, np.nan if rcond is None else float(rcond))
+    return _kept(w, V, rank, np.nan if rcond is None else rcond)
 
 
 def inverse_of_rank(K, rank):
@@ -188,10 +187,10 @@ def read_kernel(K):
         K = K.dense()
     if isinstance(K, Estimate):
         K = K.mean
-    K = K if isinstance(K, np.ndarray) else np.asarray(K, dtype=np.float64)
+    K = real_array("the kernel", K, finite=False, cast=False)
     if K.ndim == 0:
         K = K.reshape(1, 1)
-    if K.ndim != 2 or K.shape[0] != K.shape[1] or not len(K) or K.dtype != np.float64:
+    if K.ndim != 2 or K.shape[0] != K.shape[1] or not len(K):
         raise ShapeError(f"the kernel has dtype {K.dtype} and shape {K.shape}; expected float64 of shape (m, m)")
     if not np.isfinite(K).all():
         raise ArgumentError(f"the kernel has {np.count_nonzero(~np.isfinite(K))} entries that are not finite")
@@ -250,7 +249,7 @@ def amputate(G, kernel, *, rcond=None, rank=None):
     stderr = np.where(G.stderr.any(), np.nan, 0.0)
     return SymmetricTensor(
         mean, float(stderr), order=G.order, size=G.size, d_out=G.d_out, n=G.n,
-        how=dict(G.how) | {"rank": inverse.rank, "rcond": inverse.rcond},
+        how=provenance(G.how) | {"rank": inverse.rank, "rcond": inverse.rcond},
     )  # fmt: skip
 
 

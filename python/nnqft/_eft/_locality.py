@@ -10,6 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
+from .._checks import real_array
 from .._correlators import Correlators, ExactCorrelators
 from ..errors import ArgumentError, ShapeError
 from ..tensor import Estimate, SymmetricTensor
@@ -164,10 +165,10 @@ class _Shares:
         self.patterns = {p: np.array([r == p for r in runs]) for p in sorted(set(runs), reverse=True)}
         self.distance = None
         if x is not None:
-            x = np.asarray(x, dtype=np.float64)
+            x = real_array("x", x)
             x = x[:, np.newaxis] if x.ndim == 1 else x
-            if x.ndim != 2 or len(x) != m or not np.isfinite(x).all():
-                raise ShapeError(f"x has shape {x.shape}; expected {m} finite positions (m, dim), one for every field")
+            if x.ndim != 2 or len(x) != m:
+                raise ShapeError(f"x has shape {x.shape}; expected {m} positions (m, dim), one for every field")
             pairs = list(combinations(range(order), 2))
             self.distance = sum(((x[index[:, a]] - x[index[:, b]]) ** 2).sum(axis=1) for a, b in pairs) / len(pairs)
 

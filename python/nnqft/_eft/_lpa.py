@@ -15,6 +15,7 @@ from math import pi
 
 import numpy as np
 
+from .._checks import integer, number, positive_array, real_array, shown
 from .._estimate import Estimate, parenthesis
 from ..errors import ArgumentError, DivergenceError, NNQFTWarning, ShapeError
 from ._fixed_points import check_dimension, check_order, lpa_fixed_points
@@ -74,8 +75,9 @@ class LPAFlow:
 
     def coupling(self, order):
         """The column of phi^order, shape (n,); ArgumentError if the truncation has none."""
+        order = integer("order", order, 2, 40)
         if order not in self.orders:
-            raise ArgumentError(f"this flow has couplings of orders {self.orders}, not {order!r}")
+            raise ArgumentError(f"this flow has couplings of orders {self.orders}, not {order}")
         return self.couplings[:, self.orders.index(order)]
 
     def at(self, k):
@@ -89,7 +91,7 @@ class LPAFlow:
         """
         if self._solution is None:
             raise ArgumentError("an active flow stands at one scale: ask lpa_flow for another one")
-        low, high = sorted((self.k[0], self.k[-1]))
+        k, (low, high) = number("k", k), sorted((self.k[0], self.k[-1]))
         if not low <= k <= high:
             raise ArgumentError(f"k = {k!r} lies outside the flow, {low:g} .. {high:g}")
         unit, solution = self._solution
@@ -184,13 +186,16 @@ def lpa_flow(
       k=20: u2=0.666667, u4=2, u6=0
       k=0.01: u2=1.25176, u4=1.82885, u6=0.627504
     """
-    if np.ndim(higher) != 1:
-        raise ShapeError(f"higher must be a sequence of couplings u8, u10, .., got {higher!r}")
+    try:
+        higher = list(higher)
+    except TypeError:
+        raise ShapeError(f"higher must be a sequence of couplings u8, u10, .., got {shown(higher)}") from None
     d, order = check_dimension(d), check_order(order, 6 + 2 * len(higher))
     scales = _scales(k, n_points)
-    if not 1e-12 <= tolerance <= 1e-3:
-        raise ArgumentError(f"tolerance must lie in 1e-12 .. 1e-3, got {tolerance!r}")
-    widths = None if sigma_w is None else _positive(sigma_w, "sigma_w")
+    tolerance = number("tolerance", tolerance, low=1e-12, high=1e-3)
+    widths = None if sigma_w is None else positive_array("sigma_w", sigma_w)
+    if widths is not None and widths.shape == (1,):
+        raise ShapeError("sigma_w is an array of one net; an active flow takes at least two, a passive one a number")
     active = widths is not None and widths.ndim == 1
     if u2 is None:
         if widths is None:
@@ -239,7 +244,7 @@ def lpa_couplings(net, quartic, sextic=0.0):
     Raises
     ------
     ArgumentError
-        If the kernel is not Gaussian, or sigma_w = 0.
+        If the kernel is not Gaussian, sigma_w = 0, or a coupling leaves the range of float64.
 
     Notes
     -----
@@ -261,9 +266,15 @@ def lpa_couplings(net, quartic, sextic=0.0):
         )
     if not net.sigma_w > 0:
         raise ArgumentError("sigma_w = 0: the kernel is constant and has no mass")
-    d, s2 = net.dim_in, net.sigma_w**2
-    z = d / (2 * s2**2) * (s2 / (2 * pi * d)) ** (d / 2)
-    return 2 * s2 / d, _scaled(quartic, 24 / z**2, "quartic"), _scaled(sextic, 720 / z**3, "sextic")
+    d, s = net.dim_in, np.float64(net.sigma_w)
+    with np.errstate(all="ignore"):  # _scaled looks for what leaves the range of float64
+        z = d / 2 * (2 * pi * d) ** (-d / 2) * s ** (d - 4)
+        mass2, four, six = 2 * s**2 / d, 24 / z**2, 720 / z**3
+    scaled = (
+        _scaled(u, f, name)
+        for u, f, name in ((1.0, mass2, "mass"), (quartic, four, "quartic"), (sextic, six, "sextic"))
+    )
+    return tuple(scaled)
 
 
 def _with_errors(d, means, errors, scales, tolerance, flow, singular):
@@ -318,11 +329,9 @@ def _active(d, widths, given, scales, tolerance):
 
 
 def _scales(k, n_points):
-    k = _positive(k, "k")
+    k, n_points = positive_array("k", k), integer("n_points", n_points, 2, 10**6)
     if k.ndim != 1 or len(k) < 2:
         raise ShapeError(f"k has shape {k.shape}; (k_start, k_stop) or a longer list of scales is expected")
-    if isinstance(n_points, bool) or not hasattr(n_points, "__index__") or not 2 <= n_points <= 10**6:
-        raise ArgumentError(f"n_points must be an integer in 2 .. 10**6, got {n_points!r}")
     steps = np.diff(k)
     if not ((steps > 0).all() or (steps < 0).all()):
         raise ArgumentError("k must increase or decrease strictly")
@@ -331,26 +340,10 @@ def _scales(k, n_points):
     return k
 
 
-def _positive(value, name):
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu" or array.ndim > 1 or not array.size:
-        raise ShapeError(f"{name} has dtype {array.dtype} and shape {array.shape}; positive real numbers are expected")
-    array = array.astype(np.float64)
-    if not ((array > 0) & np.isfinite(array)).all():
-        raise ArgumentError(f"{name} must be positive and finite, got {value!r}")
-    return array
-
-
 def _parts(u):
     """(mean, stderr) of a number, an Estimate or an array; float64 arrays."""
     mean, error = (u.mean, u.stderr) if isinstance(u, Estimate) else (u, 0.0)
-    mean = np.asarray(mean)
-    if mean.dtype.kind not in "fiu":
-        raise ArgumentError(f"couplings are real numbers, got {u!r}")
-    mean, error = mean.astype(np.float64), np.asarray(error, dtype=np.float64)
-    if not (np.isfinite(mean).all() and np.isfinite(error).all()):
-        raise ArgumentError(f"couplings and their errors must be finite, got {u!r}")
-    return mean, error
+    return real_array("a coupling", mean), real_array("the error of a coupling", error)
 
 
 def _numbers(given):
@@ -364,4 +357,10 @@ def _scaled(u, factor, name):
     mean, error = _parts(u)
     if mean.ndim:
         raise ShapeError(f"{name} has shape {mean.shape}; one number is expected")
-    return Estimate(mean * factor, error * factor, u.n, u.how) if isinstance(u, Estimate) else float(mean) * factor
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        value, error = float(mean * factor) if mean else 0.0, float(error * factor) if error else 0.0
+    if not (np.isfinite(value) and np.isfinite(error)) or (value == 0) != (mean == 0):
+        raise ArgumentError(
+            f"the {name} coupling times {factor:.3g} leaves the range of float64: rescale the inputs (sigma_w)"
+        )
+    return Estimate(value, error, u.n, u.how) if isinstance(u, Estimate) else value

@@ -10,10 +10,11 @@ if switching it off restores a symmetry; else its zero is an accident of one tup
 
 from dataclasses import dataclass, field
 from itertools import product
-from math import inf, isfinite, isinf
+from math import inf
 
 import numpy as np
 
+from .._checks import choice, real_array, shown
 from .._exact import neuron_moments
 from .._exact_closed import _length2
 from .._laws import TensorLaw
@@ -22,11 +23,15 @@ from .._spectrum import spectral_average
 from ..ensemble import exact_correlators
 from ..errors import ArgumentError, ShapeError
 from ..networks import Network, check_points, nngp
+from ..tensor import Estimate
+from ._couplings import quartic_coupling
+from ._cumulants_in import unpacked
+from ._data import check_sign, finite
 from ._vertex import vertex_integral
 
 __all__ = ["Naturalness", "ShiftedCouplings", "coupling_along_shifts", "naturalness"]
 
-_SIGNS = {"action": -1.0, "table": 1.0}
+_SHIFTED = 1e-9  # rounding of x + s that is let pass, relative to the distances of the points
 _SYMMETRIES = {
     "width": ("rotations of the decorrelated fields K^(-1/2) f", inf),
     "kurtosis": ("SO(d_out)", 3.0),
@@ -36,7 +41,7 @@ _SYMMETRIES = {
 
 @dataclass(frozen=True)
 class ShiftedCouplings:
-    """Quartic couplings of tuples of points that are moved together, from `coupling_along_shifts`; all exact.
+    """Quartic couplings of tuples of points that are moved together, from `coupling_along_shifts`.
 
     Attributes
     ----------
@@ -46,6 +51,8 @@ class ShiftedCouplings:
         Points of every tuple.
     coupling : array, shape (n_shifts, n_tuples)
         In units of 1 / (field ** 4 * volume).
+    stderr : array, shape (n_shifts, n_tuples)
+        Its errors: those of the vertex integrals, all else is exact.
     kernel_variation : float
         Largest change of the kernel by a shift, over its largest value: 0 if it is translation invariant.
     """
@@ -54,6 +61,7 @@ class ShiftedCouplings:
     shifts: np.ndarray = field(repr=False)
     index: np.ndarray = field(repr=False)
     coupling: np.ndarray = field(repr=False)
+    stderr: np.ndarray = field(repr=False)
     kernel_variation: float
 
     @property
@@ -98,7 +106,8 @@ def coupling_along_shifts(net, x, *, shifts, cutoff=inf, sign="action"):
     Raises
     ------
     ShapeError, ArgumentError
-        Bad inputs; several outputs or layers.
+        Bad inputs; coincident points, or shifts so large that rounding moves them together; several outputs or layers; an
+        integral that vanishes.
     DivergenceError
         The vertex integral does not exist at this cutoff.
 
@@ -106,7 +115,7 @@ def coupling_along_shifts(net, x, *, shifts, cutoff=inf, sign="action"):
     -----
     A translation invariant kernel fixes I_4, not G_c^(4): the gauss-net's lambda grows 410-fold from (0, 0, 1/2, 1/2)
     to (1, 1, 3/2, 3/2), although its kernel is the cos-net's, whose lambda stays. Among tuples both vary. Cost: exact
-    correlators and a vertex integral for each shift (one in all, if kernel and cutoff allow). Halverson, Maiti and
+    correlators and a vertex integral for each shift. Halverson, Maiti and
     Stoner, arXiv:2008.08601, section 4.
 
     Examples
@@ -117,32 +126,21 @@ def coupling_along_shifts(net, x, *, shifts, cutoff=inf, sign="action"):
     [  55.6   151.16  409.81 1108.94 3001.17]
     [1. 1. 1. 1. 1.]
     """
-    factor = _check_net(net, sign) / 24
+    _check_net(net)
+    check_sign(sign)
     x = check_points(net, x)
-    shifts = np.asarray(shifts, dtype=np.float64)
-    if shifts.ndim == 1 and net.dim_in == 1:
-        shifts = shifts[:, None]
-    if shifts.ndim != 2 or shifts.shape[1] != net.dim_in or not len(shifts):
-        raise ShapeError(f"shifts has shape {shifts.shape}; expected (n_shifts, {net.dim_in})")
-    if not np.isfinite(shifts).all():
-        raise ArgumentError("shifts must be finite")
-    fixed = isinf(cutoff) and (net.phase or net.activation == "gauss")
-    rows, kernels, integral = [], [], None
-    for shift in shifts:
-        exact = exact_correlators(net, x + shift, orders=(2, 4))
-        if integral is None or not fixed:
-            integral = _nonzero(vertex_integral(net, x + shift, order=4, cutoff=cutoff))
-        connected = exact.connected(4)
-        rows.append(factor * connected.mean / integral.mean)
-        kernels.append(nngp(net, x + shift))
-    kernels = np.array(kernels)
+    shifts = _read_shifts(net, x, shifts)
+    at = [x + shift for shift in shifts]
+    found = [quartic_coupling(exact_correlators(net, y, orders=(2, 4)), cutoff=cutoff, sign=sign).pointwise for y in at]
+    kernels = np.array([nngp(net, y) for y in at])
     variation = float(np.abs(kernels - kernels[0]).max() / np.abs(kernels).max())
-    return ShiftedCouplings(net, shifts, connected.index, np.array(rows), variation)
+    mean, stderr = (np.array([getattr(row, name) for row in found]) for name in ("mean", "stderr"))
+    return ShiftedCouplings(net, shifts, found[0].index, mean, stderr, variation)
 
 
 @dataclass(frozen=True)
 class Naturalness:
-    """Couplings against a parameter of the law of the weights, from `naturalness`; all exact.
+    """Couplings against a parameter of the law of the weights, from `naturalness`.
 
     Attributes
     ----------
@@ -156,6 +154,8 @@ class Naturalness:
         Quartic coupling of one output.
     breaking : array, shape (n_values,)
         The part of it that breaks the symmetry.
+    stderr, breaking_stderr : array, shape (n_values,)
+        Their errors: those of the vertex integral, all else is exact.
     tuned : float
         Value of the parameter at which `coupling` vanishes for this tuple alone; nan if there is none, or for other
         parameters.
@@ -167,6 +167,8 @@ class Naturalness:
     restored_at: float
     coupling: np.ndarray = field(repr=False)
     breaking: np.ndarray = field(repr=False)
+    stderr: np.ndarray = field(repr=False)
+    breaking_stderr: np.ndarray = field(repr=False)
     tuned: float
 
     def __repr__(self):
@@ -195,7 +197,7 @@ def naturalness(net, x, *, parameter, values, cutoff=inf, sign="action"):
         The tuple, or one point four times.
     parameter : {"width", "kurtosis", "phase"}
     values : sequence
-        Widths >= 1; E v^4 >= 1 or laws ("sign" 1, "uniform" 1.8, "normal" 3, ("student_t", nu) 3 + 6 / (nu - 4)); t in
+        Integers >= 1; E v^4 >= 1 or laws ("sign" 1, "uniform" 1.8, "normal" 3, ("student_t", nu) 3 + 6 / (nu - 4)); t in
         [0, 1].
     cutoff, sign
         As for `coupling_along_shifts`. Couplings are -G / 24 I_4 with I_4 of `net`, phases uniform.
@@ -221,18 +223,18 @@ def naturalness(net, x, *, parameter, values, cutoff=inf, sign="action"):
     >>> (np.round(scan.coupling / scan.coupling[2], 9) + 0).tolist(), (scan.breaking == 0).tolist(), scan.tuned
     ([-1.0, 0.0, 1.0], [False, False, True], 2.0)
     """
-    factor = _check_net(net, sign) / 24
+    _check_net(net)
     x = check_points(net, x)
     if len(x) not in (1, 4):
         raise ShapeError(f"x has {len(x)} points; expected the 4 of one tuple, or 1")
-    if parameter not in _SYMMETRIES:
-        raise ArgumentError(f"unknown parameter {parameter!r}; known: {', '.join(_SYMMETRIES)}")
+    choice("parameter", parameter, _SYMMETRIES)
     if net.sigma_b > 0 and net.laws.output_bias.kind != "normal":
         raise ArgumentError(
             f"the output bias of law {net.laws.output_bias!r} interacts with itself: use a normal one or sigma_b=0"
         )
-    integral = _nonzero(vertex_integral(net, x, order=4, cutoff=cutoff))
-    factor = factor / integral[(0, 1, 2, 3) if len(x) == 4 else (0, 0, 0, 0)].mean
+    integral = vertex_integral(net, x, order=4, cutoff=cutoff)
+    # lambda of the tuple for G_c^(4) = 1
+    unit = quartic_coupling(Estimate(1.0, 0.0), integral[(0, 1, 2, 3) if len(x) == 4 else (0, 0, 0, 0)], sign=sign).mean
     points = x if len(x) == 4 else np.repeat(x, 4, axis=0)
     values = _values(parameter, values)
     own = net.output_weight_moments[1]
@@ -247,37 +249,47 @@ def naturalness(net, x, *, parameter, values, cutoff=inf, sign="action"):
         m4, pairs = _moments(net, points)
         width, kurtosis = (values, own) if parameter == "width" else (net.widths[0], values)
         strength = net.sigma_w**4 / width
-        coupling = strength * _connected(kurtosis, m4, pairs)
-        breaking = coupling if parameter == "width" else strength * (values - 3) * m4
+        with np.errstate(over="ignore", invalid="ignore"):
+            coupling = strength * _connected(kurtosis, m4, pairs)
+            breaking = coupling if parameter == "width" else strength * (values - 3) * m4
         # E v^4 >= (E v^2)^2 = 1 for any law.
         tuned = float(pairs / m4) if parameter == "kurtosis" and pairs >= m4 > 0 else np.nan
     symmetry, restored = _SYMMETRIES[parameter]
-    coupling, breaking = (factor * part + 0.0 for part in (coupling, breaking))  # no -0.0
-    return Naturalness(parameter, values, symmetry, restored, coupling, breaking, tuned)
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [unit.mean * part + 0.0 for part in (coupling, breaking)]  # no -0.0
+        errors = [unit.stderr * abs(part) for part in (coupling, breaking)]
+    finite("a coupling", np.concatenate(parts), np.concatenate(errors))
+    return Naturalness(parameter, values, symmetry, restored, *parts, *errors, tuned)
 
 
 # ---- parts
 
 
-def _check_net(net, sign):
+def _check_net(net):
     if not isinstance(net, Network):
         raise ArgumentError(f"net must be a Network, got {type(net).__name__}: see nnqft.networks")
     if net.dim_out != 1 or net.depth != 1:
         raise ArgumentError(
             f"couplings are those of one hidden layer and one output, this net has {net.depth} and {net.dim_out}"
         )
-    if sign not in _SIGNS:
-        raise ArgumentError(f'sign must be "action" or "table", got {sign!r}')
-    return _SIGNS[sign]
 
 
-def _nonzero(integral):
-    if not integral.mean.all():
-        row = integral.index[np.argmin(np.abs(integral.mean))].tolist()
+def _read_shifts(net, x, shifts):
+    shifts = real_array("shifts", shifts)
+    if shifts.ndim == 1 and net.dim_in == 1:
+        shifts = shifts[:, None]
+    if shifts.ndim != 2 or shifts.shape[1] != net.dim_in or not len(shifts):
+        raise ShapeError(f"shifts has shape {shifts.shape}; expected (n_shifts, {net.dim_in})")
+    moved = x + shifts[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = abs(moved - shifts[:, None] - x).max(axis=(1, 2))
+    extent = np.ptp(x, axis=0).max() if len(x) > 1 else abs(x).max()
+    if not (lost <= _SHIFTED * extent).all():
+        shift = shifts[np.argmax(~(lost <= _SHIFTED * extent))]
         raise ArgumentError(
-            f"the vertex integral of the points {row} vanishes, and so no coupling is defined: use closer points"
+            f"rounding moves the points together at the shift {shift.tolist()}: use shifts of the size of x"
         )
-    return integral
+    return shifts
 
 
 def _connected(kurtosis, m4, pairs):
@@ -289,9 +301,7 @@ def _moments(net, points):
     unique, at = np.unique(points, axis=0, return_inverse=True)
     at = np.sort(at.ravel())
     four = neuron_moments(net, unique, 4)
-    two = np.zeros((len(unique),) * 2)
-    two[np.triu_indices(len(unique))] = neuron_moments(net, unique, 2)
-    two = two + np.triu(two, 1).T
+    two = unpacked(neuron_moments(net, unique, 2), len(unique))
     m4 = float(four[packed_rank(at[None], len(unique))[0]])
     a, b, c, d = at
     return m4, float(two[a, b] * two[c, d] + two[a, c] * two[b, d] + two[a, d] * two[b, c])
@@ -312,15 +322,14 @@ def _phase_moments(net, points, t):
 
 
 def _values(parameter, values):
-    def number(value):
-        if parameter == "kurtosis" and not isinstance(value, (int, float, np.number)):
-            return TensorLaw.of(value).moments(4)[1]
-        return float(value)
-
-    out = np.array([number(v) for v in values])
+    if parameter == "kurtosis" and isinstance(values, list | tuple):
+        values = [TensorLaw.of(v).moments(4)[1] if isinstance(v, str | tuple | list) else v for v in values]
+    out = real_array(f"values of {parameter}", values, ndim=1, finite=False)
     low, high = {"width": (1, inf), "kurtosis": (1, inf), "phase": (0, 1)}[parameter]
-    if not len(out) or not all(isfinite(v) and low <= v <= high for v in out):
+    if not len(out) or not (np.isfinite(out) & (low <= out) & (out <= high)).all():
         raise ArgumentError(f"values of {parameter} must be finite and lie in [{low}, {high}], got {out.tolist()}")
+    if parameter == "width" and (out != np.rint(out)).any():
+        raise ArgumentError(f"widths are integers, got {shown(out.tolist())}")
     return out
 
 

@@ -57,8 +57,9 @@ def integrate(d, u, scales, tolerance):
     unit = np.float64(max(scales[0], scales[-1], sqrt(abs(u[0]))))
     n = len(u)
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        y0 = u / unit ** dimensions(d, n)
-    if not np.isfinite(y0).all() or (abs(y0) > _MAX_COUPLING).any():
+        units = unit ** dimensions(d, n)
+        y0 = u / units
+    if not (np.isfinite(y0).all() and np.isfinite(units).all()) or (abs(y0) > _MAX_COUPLING).any():
         raise ArgumentError(
             f"couplings {u.tolist()} at k = {scales[0]:g} are beyond float64 in units of momentum: rescale them"
         )

@@ -24,11 +24,14 @@ class PowerLaw:
         Share of the variance of log |value| that the line explains.
     n_points : int
         Scales in the fit.
+    inputs : int or None
+        Distinct inputs behind the tuples, if known: with 1, all tuples say the same thing.
     """
 
     slope: SymmetricTensor
     r2: np.ndarray
     n_points: int
+    inputs: int | None = None
 
     @property
     def mean(self):
@@ -44,10 +47,11 @@ class PowerLaw:
             return f"PowerLaw({self.n_points} points, no tuple keeps its sign)"
         slope, r2 = self.slope.mean[known], self.r2[known].min()
         some = "" if known.all() else f", {np.sum(~known)} of {len(known)} tuples change sign"
+        some += ", inputs degenerate: one random variable" if self.inputs == 1 and len(self.slope) > 1 else ""
         return f"PowerLaw({self.n_points} points, slope {slope.min():.7g} .. {slope.max():.7g}, R^2 >= {r2:.7g}{some})"
 
 
-def fit_power_law(scale, values, stderr, layout):
+def fit_power_law(scale, values, stderr, layout, inputs=None):
     """Least squares of log |values| (n, count) on log scale (n,); `stderr` (n, count) weighs them where it is positive.
 
     `layout`: a SymmetricTensor of `count` entries, for the indices of the result.
@@ -76,4 +80,4 @@ def fit_power_law(scale, values, stderr, layout):
         # A constant is explained by a slope of 0; its R^2 would be 0 / 0.
         r2 = np.where(total > (1e-14 * np.abs(y).max(axis=0)) ** 2, 1 - residual / total, 1.0)
     slope, of_slope, r2 = (np.where(good, a, np.nan) for a in (slope, of_slope, r2))
-    return PowerLaw(layout._like(slope, of_slope), r2, len(t))
+    return PowerLaw(layout._like(slope, of_slope), r2, len(t), inputs)

@@ -10,12 +10,14 @@ import numpy as np
 from scipy.fft import dct
 
 from .._spectrum import amplitude_and_momentum, spectral_average
+from ..errors import ArgumentError
 
 __all__ = ["RadialKernel", "radial_kernel"]
 
 _TERMS = 20
 _PHASE = 4.0  # k_max times the length of a panel
 _REACH = 9.0  # normal momenta: exp(-40)
+_MOST_TABLE = 1e4  # k_max times a distance: some seconds and 0.5 MB
 _MOST_PHASE = {1: 4000.0, 2: 2000.0, 3: 1000.0}  # k_max times the largest distance: what cubature can afford
 
 
@@ -36,9 +38,19 @@ class RadialKernel:
         self._panel = _PHASE / self.highest
         self._table = np.empty((0, _TERMS))
         self.at_zero = self._exact(np.zeros(1))[0]
+        if not 0 < self.at_zero < np.inf:
+            raise ArgumentError(
+                f"K_W(x, x) of {net!r} is {self.at_zero:g}: the kernel under- or overflows float64, use other units"
+            )
 
     def __call__(self, r):
         """K_W at distances r >= 0, any shape."""
+        farthest = r.max(initial=0.0) * self.highest
+        if not farthest <= _MOST_TABLE:
+            raise ArgumentError(
+                f"a cos-net with momenta up to {self.highest:.3g} oscillates over {farthest:.3g} radians between points "
+                f"{r.max():.3g} apart, at most {_MOST_TABLE:g} are tabulated: use closer points, a smaller cutoff or smaller momenta"
+            )
         t = r / self._panel
         panel = t.astype(np.int64)
         if r.size:
@@ -88,4 +100,5 @@ class RadialKernel:
         self._table = np.concatenate(parts)
 
     def _exact(self, r):
-        return self._net.sigma_w**2 * spectral_average(self._net, 2, r) / 2
+        with np.errstate(all="ignore"):
+            return self._net.sigma_w**2 * spectral_average(self._net, 2, r) / 2

@@ -1,13 +1,12 @@
 """What a deformation of the parameter density is made of: a potential, and a rule for its integral over inputs."""
 
-import operator
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 
 import numpy as np
 
-from .._run import integer
+from .._checks import integer, number, real_array, shown
 from ..errors import ArgumentError, ShapeError
 
 __all__ = ["Region", "box", "check_potential", "check_region"]
@@ -51,14 +50,16 @@ def box(low, high, *, nodes=16):
     >>> region.points.shape, round(float(region.weights @ region.points.prod(axis=1)), 12)  # int xy dx dy
     ((16, 2), 1.0)
     """
-    low, high = (np.atleast_1d(np.asarray(corner, dtype=np.float64)) for corner in (low, high))
-    if low.shape != high.shape or low.ndim != 1:
+    low, high = (
+        np.atleast_1d(real_array(name, corner, finite=False)) for name, corner in (("low", low), ("high", high))
+    )
+    if low.shape != high.shape or low.ndim != 1 or not len(low):
         raise ShapeError(
             f"the corners of a box are two numbers or two vectors (d,), got shapes {low.shape} and {high.shape}"
         )
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
         raise ArgumentError(f"a box needs finite corners with low < high, got {low.tolist()} and {high.tolist()}")
-    counts = [nodes] * len(low) if np.ndim(nodes) == 0 else list(nodes)
+    counts = list(nodes) if isinstance(nodes, Iterable) and getattr(nodes, "ndim", 1) else [nodes] * len(low)
     if len(counts) != len(low):
         raise ShapeError(f"{len(counts)} numbers of nodes came for {len(low)} axes")
     counts = [integer("nodes", n, 1, 4096) for n in counts]
@@ -69,29 +70,32 @@ def box(low, high, *, nodes=16):
     axes, weights = [], []
     for a, b, n in zip(low, high, counts, strict=True):
         t, w = np.polynomial.legendre.leggauss(n)
-        axes.append((a + b) / 2 + (b - a) / 2 * t)
-        weights.append((b - a) / 2 * w)
-    grid = lambda parts: np.stack(np.meshgrid(*parts, indexing="ij"), axis=-1).reshape(-1, len(low))  # noqa: E731
-    return Region(grid(axes), grid(weights).prod(axis=1))
+        half = b / 2 - a / 2  # b - a may overflow
+        axes.append(a / 2 + b / 2 + half * t)
+        weights.append(half * w)
+    grid = lambda parts: np.stack(np.meshgrid(*parts, indexing="ij"), axis=-1).reshape(-1, len(low))
+    with np.errstate(over="ignore", under="ignore"):
+        points, weights = grid(axes), grid(weights).prod(axis=1)
+    if not (np.isfinite(weights).all() and (weights > 0).all() and all((np.diff(axis) > 0).all() for axis in axes)):
+        raise ArgumentError(
+            f"float64 does not resolve the nodes of a box from {low.tolist()} to {high.tolist()}, or its volume: rescale "
+            "the inputs"
+        )
+    return Region(points, weights)
 
 
 def check_potential(potential):
     """{power: coefficient} with ascending even powers, bounded below."""
     if not isinstance(potential, Mapping) or not potential:
-        raise ArgumentError(f"a potential is a mapping {{power: coefficient}}, like {{4: 0.1}}, got {potential!r}")
+        raise ArgumentError(f"a potential is a mapping {{power: coefficient}}, like {{4: 0.1}}, got {shown(potential)}")
     out = {}
     for power, coefficient in potential.items():
-        try:
-            power = operator.index(power)
-        except TypeError:
-            raise ArgumentError(f"powers of the field are integers, got {power!r}") from None
+        power = integer("a power of the field", power, 0, 1 << 31)
         if power % 2 or not 2 <= power <= 16:
             raise ArgumentError(
                 f"powers of the field must be even and in 2 .. 16, got {power}: odd ones would give the field a mean"
             )
-        if np.ndim(coefficient) or not np.isfinite(coefficient):
-            raise ArgumentError(f"the coefficient of power {power} must be a finite number, got {coefficient!r}")
-        out[power] = float(coefficient)
+        out[power] = number(f"the coefficient of power {power}", coefficient)
     out = dict(sorted(out.items()))
     if any(out.values()) and [c for c in out.values() if c][-1] < 0:
         raise ArgumentError(
@@ -103,11 +107,13 @@ def check_potential(potential):
 def check_region(region, dim_in):
     """The region with float64 arrays."""
     try:
-        points, weights = (np.asarray(part, dtype=np.float64) for part in region)
+        points, weights = region
     except (TypeError, ValueError):
         raise ArgumentError(
             f"region must be box(low, high) or (points, weights), got {type(region).__name__}"
         ) from None
+    points = real_array("the region's points", points, finite=False)
+    weights = real_array("the region's weights", weights, finite=False)
     if points.ndim != 2 or points.shape[1] != dim_in or weights.shape != points.shape[:1] or not len(points):
         raise ShapeError(
             f"the region has points of shape {points.shape} and weights of shape {weights.shape}; expected "

@@ -10,11 +10,11 @@ section 4.
 
 import warnings
 from dataclasses import dataclass
-from math import inf
 
 import numpy as np
 
 from .. import _core
+from .._checks import choice, integer, positive_array, real_array
 from .._version import __version__
 from ..errors import ArgumentError, NNQFTWarning, ShapeError
 from ..tensor import SymmetricTensor
@@ -68,10 +68,18 @@ class BetaFunction:
         array, shape (n, count)
             In the units of the coupling.
         """
-        return self.exponent * np.asarray(coupling, dtype=np.float64)
+        coupling = real_array("coupling", coupling)
+        if coupling.ndim > 2 or any(
+            n not in (1, m) for n, m in zip(coupling.shape[::-1], self.exponent.shape[::-1], strict=False)
+        ):
+            raise ShapeError(
+                f"coupling has shape {coupling.shape}; one that broadcasts to {self.exponent.shape} is expected"
+            )
+        return self.exponent * coupling
 
     def tensor(self, i):
-        """The exponents at cutoff number i as a `SymmetricTensor`."""
+        """The exponents at cutoff number i (from the end if negative) as a `SymmetricTensor`."""
+        i = integer("i", i, -len(self.cutoffs), len(self.cutoffs) - 1)
         how = {"method": self.method, "cutoff": float(self.cutoffs[i]), "version": __version__}
         size = len(self._question["x"])
         return SymmetricTensor(self.exponent[i], self.stderr[i], order=self.order, size=size, how=how)
@@ -176,8 +184,7 @@ def beta_function(net, x, *, order=4, cutoffs, power=0, loops=0, tolerance=1e-9,
     legs, cutoffs = Legs(net, x), read_cutoffs(cutoffs)
     for cutoff in cutoffs:
         order, _, power, loops = check_vertex(legs, order, float(cutoff), power, loops, tolerance)
-    if method not in _METHODS:
-        raise ArgumentError(f"method {method!r} is not one of {', '.join(map(repr, _METHODS))}")
+    choice("method", method, _METHODS)
     route = _route(legs, power, method)
     if route == "homogeneous":
         rows = [(_homogeneous(legs, order, power, loops, tolerance), 0.0)] * len(cutoffs)
@@ -200,16 +207,8 @@ def beta_function(net, x, *, order=4, cutoffs, power=0, loops=0, tolerance=1e-9,
 
 
 def read_cutoffs(cutoffs):
-    """A float64 array (n,) of positive, finite cutoffs."""
-    array = np.asarray(cutoffs)
-    if array.dtype.kind not in "fiu" or array.ndim > 1 or not array.size:
-        raise ShapeError(
-            f"cutoffs have dtype {array.dtype} and shape {array.shape}; real numbers of shape (n,) are expected"
-        )
-    array = array.astype(np.float64).reshape(-1)
-    if not ((array > 0) & (array < inf)).all():
-        raise ArgumentError(f"cutoffs must be positive and finite, got {cutoffs!r}")
-    return array
+    """A float64 array (n,) of positive, finite cutoffs, from such an array or one number."""
+    return positive_array("cutoffs", cutoffs).reshape(-1)
 
 
 def _route(legs, power, method):
@@ -242,7 +241,12 @@ def _gaussian(legs, order, cutoff):
 def _boundary(legs, order, cutoff, power, loops, tolerance):
     """(-dlog I / dlog Lambda, bound of its error) from the faces of the box."""
     whole, whole_error, _ = integrals(legs, order, cutoff, power, loops, tolerance)
-    face, face_error = _faces(legs, order, cutoff, power, loops, tolerance)
+    with np.errstate(over="ignore", invalid="ignore"):
+        face, face_error = _faces(legs, order, cutoff, power, loops, tolerance)
+    if not (np.isfinite(whole).all() and np.isfinite(face).all()):
+        raise ArgumentError(
+            f"the vertex integral at cutoff = {cutoff:g} overflows float64: use a smaller cutoff or power"
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(np.abs(whole) > whole_error, face / whole, np.nan)
         return -ratio, np.abs(face_error / whole) + np.abs(ratio * whole_error / whole)
@@ -252,7 +256,11 @@ def _faces(legs, order, cutoff, power, loops, tolerance):
     """Lambda dI / dLambda, packed, and its error bound: Lambda^d times the integral over the faces of [-1, 1]^d."""
 
     def density(y):
-        return cutoff**legs.dim * np.linalg.norm(y, axis=1) ** power * (legs.diagonal(y) ** loops if loops else 1.0)
+        return (
+            np.float64(cutoff) ** legs.dim
+            * np.linalg.norm(y, axis=1) ** power
+            * (legs.diagonal(y) ** loops if loops else 1.0)
+        )
 
     if legs.dim == 1:
         y = np.array([[-cutoff], [cutoff]])

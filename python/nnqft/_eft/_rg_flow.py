@@ -9,14 +9,18 @@ a larger sigma_w is a larger cutoff in other units. Derivation: docs/renormaliza
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import factorial, inf
+from numbers import Real
 
 import numpy as np
 
+from .._checks import integer, number, positive_array, shown
 from .._correlators import Correlators, ExactCorrelators
 from ..ensemble import exact_correlators
 from ..errors import ArgumentError, ShapeError
+from ..tensor import Estimate
 from ._couplings import check_sign, quartic_coupling, sextic_coupling
+from ._data import read_connected
 from ._power_law import fit_power_law
 from ._rg import beta_function, read_cutoffs
 from ._tree import tree_integral
@@ -40,6 +44,9 @@ class RGFlow:
         lambda or kappa.
     cutoff : float or None
         The cutoff of an active flow.
+    inputs : int or None
+        Distinct inputs, the least of all couplings: with 1, all tuples say the same thing and a small `spread` means
+        nothing. None if unknown.
     """
 
     scale_name: str
@@ -53,6 +60,11 @@ class RGFlow:
     def passive(self):
         """True for a flow with the cutoff of one net."""
         return self.scale_name == "cutoff"
+
+    @property
+    def inputs(self):
+        known = [c.inputs for c in self.couplings if c.inputs is not None]
+        return min(known, default=None)
 
     @property
     def mean(self):
@@ -91,10 +103,15 @@ class RGFlow:
         errors = np.array([c.pointwise.stderr for c in self.couplings])
         if self.passive:
             errors = np.zeros_like(errors)
-        return fit_power_law(self.scale, self.pointwise, errors, self.couplings[0].pointwise)
+        return fit_power_law(self.scale, self.pointwise, errors, self.couplings[0].pointwise, self.inputs)
 
     def beta(self):
-        """d(mean coupling) / dlog cutoff at each scale of a passive flow, shape (n,), from surface integrals.
+        """d(mean coupling) / dlog cutoff at each scale of a passive flow, from surface integrals.
+
+        Returns
+        -------
+        tuple of Estimate, one for each scale
+            Errors: those of the couplings, with the correlations between tuples, and the bounds of the quadratures.
 
         Raises
         ------
@@ -104,7 +121,8 @@ class RGFlow:
         if not self.passive or getattr(self.couplings[0], "tree", None) is not None:
             raise ArgumentError("one integral carries a passive flow without tree term only: use slope()")
         running = beta_function(self._source.net, self._source.x, order=self.order, cutoffs=self.scale)
-        return running(self.pointwise).mean(axis=1)
+        data = read_connected(self._source, self.order, "G")
+        return tuple(_mean_beta(c, running.tensor(i), data) for i, c in enumerate(self.couplings))
 
     def to_dict(self):
         """Plain `dict` of lists and numbers, ready for JSON."""
@@ -120,7 +138,8 @@ class RGFlow:
             for i in sorted({0, len(self.scale) - 1})
         ]
         kind = "passive" if self.passive else f"active, cutoff={self.cutoff:g}"
-        return "\n".join([f"RGFlow({symbol}({self.scale_name}), {kind}, {len(self.scale)} points)", *rows])
+        same = ", inputs degenerate: one random variable" if self.inputs == 1 and self.pointwise.shape[1] > 1 else ""
+        return "\n".join([f"RGFlow({symbol}({self.scale_name}), {kind}, {len(self.scale)} points{same})", *rows])
 
 
 def rg_flow(G, cutoff=inf, *, sigma_w=None, width=None, order=4, tree=True, sign="action", tolerance=1e-9):
@@ -173,11 +192,14 @@ def rg_flow(G, cutoff=inf, *, sigma_w=None, width=None, order=4, tree=True, sign
     >>> flow.mean                                             # -0.625 (20 / width) / cutoff^5
     array([-6.25e-01, -6.25e-06, -6.25e-11])
     >>> flow.slope()
-    PowerLaw(3 points, slope -5 .. -5, R^2 >= 1)
+    PowerLaw(3 points, slope -5 .. -5, R^2 >= 1, inputs degenerate: one random variable)
     """
     check_sign(sign)
-    if order not in (4, 6) or isinstance(order, bool):
-        raise ArgumentError(f"order must be 4 (lambda) or 6 (kappa), got {order!r}")
+    order = integer("order", order, 1, 8)
+    if order not in (4, 6):
+        raise ArgumentError(f"order must be 4 (lambda) or 6 (kappa), got {order}")
+    if not isinstance(tree, bool | np.bool_):
+        raise ArgumentError(f"tree must be True or False, got {shown(tree)}")
     name, scale, sources, cutoffs = _nets(G, cutoff, sigma_w, width, order)
     couplings = tuple(
         _coupling(g, float(L), order, tree, sign, tolerance) for g, L in zip(sources, cutoffs, strict=True)
@@ -192,7 +214,19 @@ def _coupling(G, cutoff, order, tree, sign, tolerance):
         return quartic
     I6 = vertex_integral(G.net, G.x, order=6, cutoff=cutoff, tolerance=tolerance)
     splits = tree_integral(G.net, G.x, cutoff=cutoff) if tree else None
-    return sextic_coupling(G, I6, quartic=quartic, tree=splits, sign=sign, cutoff=cutoff)
+    return sextic_coupling(G, I6, quartic=quartic, tree=splits, sign=sign)
+
+
+def _mean_beta(coupling, exponent, data):
+    """Mean over tuples of exponent times coupling -+ G_c / (n! I_n); errors of G_c, then bounds of I_n and the exponent."""
+    values, order = coupling.pointwise, coupling.pointwise.order
+    of_exponent, of_integral = (T.rank(values.index) for T in (exponent, coupling.integral))
+    slope, integral = exponent.mean[of_exponent], coupling.integral.mean[of_integral]
+    errors = data.errors.scale(slope / (len(values) * factorial(order) * integral)).through(np.ones((1, len(values))))
+    relative = coupling.integral.stderr[of_integral] / abs(integral)
+    bound = np.mean(abs(values.mean) * (abs(slope) * relative + exponent.stderr[of_exponent]))
+    stderr = np.hypot(errors.stderr()[0], bound)
+    return Estimate(np.mean(slope * values.mean), stderr, coupling.mean.n, coupling.mean.how)
 
 
 def _nets(G, cutoff, sigma_w, width, order):
@@ -208,8 +242,7 @@ def _nets(G, cutoff, sigma_w, width, order):
         if order not in g.orders:
             raise ArgumentError(f"order {order} is not at hand in {g!r}")
     if several or sigma_w is not None or width is not None:
-        if np.ndim(cutoff) or np.asarray(cutoff).dtype.kind not in "fiu" or not cutoff > 0:
-            raise ArgumentError(f"an active flow has one cutoff > 0, got {cutoff!r}")
+        cutoff = number("cutoff (one for an active flow)", cutoff, above=0, infinite=True)
         if several and (sigma_w is not None or width is not None):
             raise ArgumentError("a list of correlators brings its own nets: leave out sigma_w and width")
         name, scale, sources = _from_list(G) if several else _made(G, sigma_w, width)
@@ -217,9 +250,9 @@ def _nets(G, cutoff, sigma_w, width, order):
         if (np.diff(scale[rank]) == 0).any():
             raise ArgumentError(f"some nets have the same {name}: merge their correlators")
         return name, scale[rank], [sources[i] for i in rank], [cutoff] * len(scale)
-    if np.ndim(cutoff) == 0:
+    if isinstance(cutoff, Real) or getattr(cutoff, "ndim", 1) == 0:
         raise ShapeError(
-            f"cutoff = {cutoff!r} is one point of a passive flow: give several cutoffs, sigma_w, width or nets"
+            f"cutoff = {shown(cutoff)} is one point of a passive flow: give several cutoffs, sigma_w, width or nets"
         )
     cutoffs = read_cutoffs(cutoff)
     if (np.diff(cutoffs) <= 0).any():
@@ -251,26 +284,13 @@ def _alike(net, other):
 
 def _made(G, sigma_w, width):
     name, values = ("sigma_w", sigma_w) if width is None else ("width", width)
-    scale = read_scale(values, name)
+    scale = positive_array(name, values, least=2)
     if name == "width":
         if (scale != np.rint(scale)).any():
-            raise ArgumentError(f"widths are integers, got {width!r}")
+            raise ArgumentError(f"widths are integers, got {shown(width)}")
         return name, scale, [G.at_width(int(n)) for n in scale]
     if not isinstance(G, ExactCorrelators):
         raise ArgumentError(
             "sigma_w takes exact correlators to other nets; for measured ones pass a list with one run for every net"
         )
     return name, scale, [exact_correlators(replace(G.net, sigma_w=float(s)), G.x, orders=G.orders) for s in scale]
-
-
-def read_scale(values, name):
-    """A float64 array (n,), n >= 2, of positive, finite numbers."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiu" or array.ndim != 1 or len(array) < 2:
-        raise ShapeError(
-            f"{name} has dtype {array.dtype} and shape {array.shape}; at least two real numbers are expected"
-        )
-    array = array.astype(np.float64)
-    if not ((array > 0) & (array < inf)).all():
-        raise ArgumentError(f"{name} must be positive and finite, got {values!r}")
-    return array

@@ -8,11 +8,12 @@ p.
 
 from functools import lru_cache
 from itertools import combinations
-from math import comb, factorial
+from math import comb
 
 import numpy as np
 
 from .. import _core
+from .._packed import multiplicities, packed_rank
 from ..errors import ArgumentError
 
 __all__ = ["EvenPolynomial", "hermite", "multiplicity", "packed_index", "symmetrized", "trace", "transform"]
@@ -37,22 +38,10 @@ def packed_index(m, order):
     return _core.multiset_index(m, order) if order else np.zeros((1, 0), np.int32)
 
 
-def packed_rank(rows, m):
-    """Positions of sorted multi-indices (rows)."""
-    if rows.shape[-1] == 0:
-        return np.zeros(len(rows), np.int64)
-    return _core.multiset_ranks(np.ascontiguousarray(rows, dtype=np.int64), m)
-
-
 @lru_cache(maxsize=32)
 def multiplicity(m, order):
     """Orderings n! / prod r_i! of each multi-index, float64."""
-    index = packed_index(m, order)
-    run, orderings = np.ones(len(index)), np.ones(len(index))
-    for k in range(1, order):
-        run = np.where(index[:, k] == index[:, k - 1], run + 1, 1)
-        orderings *= (k + 1) / run
-    return np.rint(orderings)
+    return multiplicities(packed_index(m, order)).astype(np.float64)
 
 
 @lru_cache(maxsize=32)
@@ -221,8 +210,3 @@ def monomial_sum(parts, m, order, moments):
             at = packed_rank(np.sort(np.hstack([a, b]), axis=1), m)
             out[start : start + step] += moments[n + order][at].reshape(len(part), -1) @ weight
     return out
-
-
-def normalization(order):
-    """1 / n!: what the n-th cumulant is divided by."""
-    return 1.0 / factorial(order)

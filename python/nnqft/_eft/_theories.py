@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from .. import _core
+from .._checks import integer
 from .._estimate import Estimate
 from .._jackknife import jackknife
 from .._moments import MomentAccumulator
@@ -145,7 +146,7 @@ def _measure(parts, n_potentials, orders, block, threads, report, floor=None):
     sums, free, largest = None, None, np.zeros(n_potentials)
     for done, fields, actions in parts:
         if free is None:
-            new = lambda m, powers: MomentAccumulator(m, orders=powers, block=block, threads=threads)  # noqa: E731
+            new = lambda m, powers: MomentAccumulator(m, orders=powers, block=block, threads=threads)
             free, sums = new(fields.shape[1], orders), [(new(fields.shape[1], orders), new(1, (1, 2))) for _ in actions]
             if floor is None:
                 floor = np.array([np.fmin.reduce(a[:_FIRST]) for a in actions])
@@ -250,12 +251,13 @@ class Reweighted:
 
     def _jackknife(self, kind, n, difference):
         """(estimate, corrected, stderr) of an order's function, or of its change."""
-        if n not in self.orders:
-            raise ArgumentError(f"order {n} is not at hand; this result has {self.orders}")
         values, counts, function = self._problem(kind, n, difference)
         return jackknife(values, counts, function=function)
 
     def _problem(self, kind, n, difference=False):
+        n = integer("order", n, 0, 1 << 31)
+        if n not in self.orders:
+            raise ArgumentError(f"order {n} is not at hand; this result has {self.orders}")
         values, counts = self._sums.sums()
         values = {("w", k): v for k, v in values.items()}
         if difference:

@@ -16,8 +16,8 @@ import numpy as np
 from .. import _core
 from .._version import __version__
 from ..errors import ArgumentError
-from ..tensor import SymmetricTensor
-from ._cubature import ROUNDING, graded_boxes, halved, nodes_of
+from ..tensor import SymmetricTensor, points_note
+from ._cubature import ROUNDING, halved, nodes_of
 from ._gaussian_vertex import gaussian_tree
 from ._legs import Legs
 from ._surface import on_surface, surface_boxes, unit_legs
@@ -26,7 +26,8 @@ from ._vertex import check_vertex, diverge, warn_missed
 __all__ = ["tree_integral"]
 
 _RULES = {1: (16, 12), 2: (9, 7), 3: (6, 5)}  # nodes per axis, fine and coarse
-_MOST_NODES = 16_000
+_MOST_NODES = 16_000  # refinement ends there
+_TOO_MANY_NODES = 500_000  # a gigabyte
 _MOST_RANK = 512
 _MOST_BYTES = 400_000_000
 _BLOCK = 32
@@ -88,7 +89,16 @@ def tree_integral(net, x, *, cutoff=inf, tolerance=1e-8):
         value, error, route = _trees(legs, cutoff, tolerance)
     if not np.isfinite(value).all():
         raise ArgumentError("the tree integral overflows float64: use a smaller cutoff or smaller inputs")
-    how = {"method": route, "cutoff": cutoff, "version": __version__}
+    how = {
+        "kind": "tree",
+        "method": route,
+        "cutoff": cutoff,
+        "power": 0.0,
+        "loops": 0,
+        "pairs": False,
+        "points": points_note(legs.x),
+        "version": __version__,
+    }
     return SymmetricTensor(value, error, order=6, size=len(legs.x), how=how)
 
 
@@ -100,22 +110,24 @@ def _trees(legs, cutoff, tolerance):
     if legs.homogeneous and isfinite(cutoff):
         unit, length = unit_legs(legs)
         value, error = _on_surface(unit, tolerance)
-        power = legs.dim + 4  # degree 3 of the legs and 1 of the propagator, at either end
+        power, cutoff = legs.dim + 4, np.float64(cutoff)  # degree 3 of the legs and 1 of the propagator, at either end
         factor = (
             (length * cutoff)[_core.multiset_index(m, 6)].prod(axis=1) * cutoff**2 * (cutoff**legs.dim / power) ** 2
         )
         return value * factor, error * factor, "closed" if legs.dim == 1 else "homogeneous"
     reach, rest = legs.truncation(3, cutoff, 0.0, tolerance)
+    if rest:
+        rest = rest * np.sqrt(legs.diagonal(legs.x[:1])[0])
     if not isfinite(reach):
         leg, loop = legs.growth()
         if leg.max() == -inf:
             zero = np.zeros(_core.multiset_count(m, 6))
             return zero, zero, "closed"
-        diverge("the tree integral", 2 * (legs.dim + 3 * leg.max()) + max(loop.max(), 0.0))
-    boxes = graded_boxes(np.full(legs.dim, -reach), np.full(legs.dim, reach), legs.special, legs.length)
-    value, error, size = _refined(legs, boxes, lambda y, _: y, tolerance)
-    if rest:  # y or z outside, in each of 10 splits
-        error = error + 20 * rest * np.sqrt(legs.diagonal(legs.x[:1])[0] * size.max() / 10)
+        growth = 2 * (legs.dim + 3 * leg.max()) + loop.max()
+        if not growth < 0:
+            diverge("the tree integral", growth)
+        reach, rest = legs.tail(3, 0.0, 0.5, growth / 2, tolerance)
+    value, error, _ = _refined(legs, legs.boxes(reach), lambda y, _: y, tolerance, rest)
     return value, error, "quadrature"
 
 
@@ -126,14 +138,24 @@ def _on_surface(unit, tolerance):
     return value, np.zeros_like(value)
 
 
-def _refined(legs, boxes, place, tolerance):
-    """Two rules on ever smaller boxes, until they agree or the nodes are used up."""
+def _refined(legs, boxes, place, tolerance, rest=0.0):
+    """Two rules on ever smaller boxes, until they agree or the nodes are used up.
+
+    rest : bounds of the integrals of |K K K(y)| K_W(y, y)^(1/2) outside the boxes, packed.
+    """
     dim = boxes.lower.shape[1]
     fine, coarse = _RULES[dim]
+    if len(boxes.tag) * fine**dim > _TOO_MANY_NODES:
+        raise ArgumentError(
+            f"a tree over {len(boxes.tag)} boxes takes {len(boxes.tag) * fine**dim} nodes, at most {_TOO_MANY_NODES} are held: "
+            "use a smaller cutoff or fewer points"
+        )
     while True:
-        value, remainder, size = _splits_on_nodes(legs, *_nodes(boxes, fine, place), tolerance)
+        value, remainder, size = _splits_on_nodes(legs, *_nodes(boxes, fine, place), tolerance, rest)
         other, _, _ = _splits_on_nodes(legs, *_nodes(boxes, coarse, place), tolerance)
         error = _SAFETY * np.abs(value - other) + remainder + ROUNDING * size
+        if not np.isfinite(size).all():
+            return size, size, size
         if (error <= tolerance * size).all() or len(boxes.tag) * (2 * fine) ** dim > _MOST_NODES:
             break
         boxes = halved(boxes)
@@ -146,18 +168,20 @@ def _nodes(boxes, points, place):
     return place(nodes, tags), weight
 
 
-def _splits_on_nodes(legs, y, weight, tolerance):
-    """Tree sums over nodes, the error of the decomposition, and a bound of the sums of absolute values.
+def _splits_on_nodes(legs, y, weight, tolerance, rest=0.0):
+    """Tree sums over nodes, the error of the decomposition and of the rest, and a bound of the sums of absolute values.
 
-    The bound: K_yz^2 <= K_yy K_zz.
+    The bounds: K_yz^2 <= K_yy K_zz.
     """
     m = len(legs.x)
     rows = legs(y)
     F = weight * rows[:, _core.multiset_index(m, 3)].prod(axis=2).T
     scale = np.abs(F) @ np.sqrt(legs.diagonal(y))
-    size = np.outer(scale, scale)
+    size, whole = np.outer(scale, scale), scale + rest
+    if not np.isfinite(size).all():
+        return (np.full(_core.multiset_count(m, 6), np.inf),) * 3
     G, remainder = _decomposed(legs, y, F, tolerance * size)
-    return _splits(G, m), _splits(remainder, m), _splits(size, m)
+    return _splits(G, m), _splits(remainder + np.outer(whole, whole) - size, m), _splits(size, m)
 
 
 def _decomposed(legs, y, F, tolerated):
@@ -167,12 +191,13 @@ def _decomposed(legs, y, F, tolerated):
     the number of blocks: the changes fall off at least like 1 / rank^2, as those of kernels with kinks do.
     """
     left = legs.diagonal(y)
-    importance, floor = np.abs(F).sum(axis=0) ** 2, 1e-14 * left.max(initial=0.0)
+    importance, floor = np.abs(F).sum(axis=0), 1e-14 * left.max(initial=0.0)
+    importance = (importance / max(importance.max(initial=0.0), np.finfo(float).tiny)) ** 2
     draw = np.random.Generator(np.random.Philox(0))
     L, B = np.empty((len(y), 0)), np.empty((len(F), 0))
     most = min(len(y), _MOST_RANK, _MOST_BYTES // (8 * len(y)))
     while True:
-        score = importance * np.where(left > floor, left, 0.0)
+        score = importance * np.where(left > floor, left / left.max(), 0.0)
         candidates = np.count_nonzero(score)
         if not candidates:
             return B @ B.T, np.zeros((len(F), len(F)))

@@ -14,12 +14,12 @@ from math import comb, inf, isfinite
 import numpy as np
 
 from .. import _core
-from .._run import integer
+from .._checks import choice, integer, number, shown
 from .._version import __version__
 from .._wick_all import wick_all
 from ..errors import ArgumentError, DivergenceError, NNQFTWarning
-from ..tensor import SymmetricTensor
-from ._cubature import ROUNDING, cubature, graded_boxes
+from ..tensor import SymmetricTensor, points_note
+from ._cubature import ROUNDING, cubature, first_nodes
 from ._gaussian_vertex import gaussian_vertex
 from ._legs import SLOW, Legs
 from ._surface import on_surface, surface_boxes, unit_legs
@@ -27,7 +27,9 @@ from ._surface import on_surface, surface_boxes, unit_legs
 __all__ = ["vertex_integral"]
 
 _METHODS = ("auto", "closed", "homogeneous", "quadrature")
+_MOST_POINTS = 1000
 _MOST_ENTRIES = 500_000
+_MOST_POWER = 300.0
 _MOST_PAIRS = 30_000_000  # kernel evaluations, a few seconds
 
 
@@ -41,13 +43,13 @@ def vertex_integral(net, x, *, order=4, cutoff=inf, power=0, loops=0, pairs=Fals
     net : Network
         One hidden layer, dim_in 1, 2 or 3, any activation with a kernel.
     x : array, shape (n_points, dim_in), real
-        External points.
+        External points, at most 1000.
     order : int
         Number n of legs, 1 to 8.
     cutoff : float
         Half the side of the box; inf for all of space.
     power : float
-        Real number p >= 0: a position-dependent coupling |y|^p.
+        Real number p from 0 to 300: a position-dependent coupling |y|^p.
     loops : int
         Loops on the vertex; 1 for f^6 seen by four legs.
     pairs : bool
@@ -64,7 +66,7 @@ def vertex_integral(net, x, *, order=4, cutoff=inf, power=0, loops=0, pairs=Fals
     -------
     SymmetricTensor
         Over the points, in units of K_W ** (n + loops) * y ** (d + power). `stderr` bounds the error of quadrature;
-        closed forms have 0. `how["method"]` names the route.
+        closed forms have 0. `how` holds `kind` ("vertex"), `method` (the route), `cutoff`, `power`, `loops`, `pairs` and `points`.
 
     Raises
     ------
@@ -96,8 +98,9 @@ def vertex_integral(net, x, *, order=4, cutoff=inf, power=0, loops=0, pairs=Fals
     """
     legs = Legs(net, x)
     order, cutoff, power, loops = check_vertex(legs, order, cutoff, power, loops, tolerance)
-    if method not in _METHODS:
-        raise ArgumentError(f"method {method!r} is not one of {', '.join(map(repr, _METHODS))}")
+    choice("method", method, _METHODS)
+    if not isinstance(pairs, bool | np.bool_):
+        raise ArgumentError(f"pairs must be True or False, got {shown(pairs)}")
     if pairs and (order % 2 or power or loops):
         raise ArgumentError(
             f"pairs=True takes an even order, power=0 and loops=0; order={order}, power={power:g}, loops={loops} came"
@@ -110,11 +113,13 @@ def vertex_integral(net, x, *, order=4, cutoff=inf, power=0, loops=0, pairs=Fals
             "the vertex integral overflows float64: use a smaller cutoff, smaller inputs or a lower order"
         )
     how = {
+        "kind": "vertex",
         "method": route,
         "cutoff": cutoff,
         "power": power,
         "loops": loops,
         "pairs": bool(pairs),
+        "points": points_note(legs.x),
         "version": __version__,
     }
     return SymmetricTensor(value, error, order=order, size=len(legs.x), how=how)
@@ -125,15 +130,13 @@ def check_vertex(legs, order, cutoff, power, loops, tolerance):
     if legs.dim not in (1, 2, 3):
         raise ArgumentError(f"vertex integrals exist in 1, 2 and 3 dimensions; dim_in is {legs.dim}")
     order, loops = integer("order", order, 1, 8), integer("loops", loops, 0, 64)
-    cutoff, power, tolerance = (
-        _number(*pair) for pair in (("cutoff", cutoff), ("power", power), ("tolerance", tolerance))
-    )
+    cutoff = number("cutoff", cutoff, infinite=True)
     if not cutoff > 0:
         raise ArgumentError(f"cutoff must be positive, got {cutoff!r}")
-    if not 0 <= power < inf:
-        raise ArgumentError(f"power must be a finite number >= 0, got {power!r}")
-    if not 1e-12 <= tolerance <= 0.1:
-        raise ArgumentError(f"tolerance must lie in [1e-12, 0.1], got {tolerance!r}")
+    power = number("power", power, low=0.0, high=_MOST_POWER)
+    number("tolerance", tolerance, low=1e-12, high=0.1)
+    if len(legs.x) > _MOST_POINTS:
+        raise ArgumentError(f"{len(legs.x)} points came, at most {_MOST_POINTS} are taken: compute them in parts")
     entries = comb(len(legs.x) + order - 1, order)
     if entries > _MOST_ENTRIES:
         raise ArgumentError(
@@ -154,12 +157,16 @@ def _integrals(legs, order, cutoff, power, loops, tolerance, method):
         value = gaussian_vertex(legs, order, cutoff, power, loops)
         return value, np.zeros_like(value), "closed"
     reach, rest = legs.truncation(order, cutoff, power, tolerance)
+    if rest:
+        rest = rest * legs.diagonal(legs.x[:1])[0] ** loops
     if not isfinite(reach):
         growth = _growth(legs, order, power, loops)
-        if growth > -inf:
+        if growth == -inf:  # all legs vanish everywhere
+            zero = np.zeros(_core.multiset_count(len(legs.x), order))
+            return zero, zero, "closed"
+        if not growth < 0:
             diverge(f"the vertex integral of order {order}", growth)
-        zero = np.zeros(_core.multiset_count(len(legs.x), order))  # all legs vanish everywhere
-        return zero, zero, "closed"
+        reach, rest = legs.tail(order, power, loops, growth, tolerance)
     if legs.homogeneous and method in (("auto", "closed", "homogeneous") if legs.dim == 1 else ("auto", "homogeneous")):
         return _homogeneous(legs, order, cutoff, power, loops, tolerance)
     if method in ("closed", "homogeneous"):
@@ -184,23 +191,29 @@ def _homogeneous(legs, order, cutoff, power, loops, tolerance):
         error, route = np.zeros_like(value), "closed"
     else:
         on_faces = lambda nodes, face: integrand(on_surface(nodes, face), face)
-        sums = cubature(
-            on_faces, surface_boxes(unit.x), order, tolerance=tolerance, most_nodes=_MOST_PAIRS // len(unit.x)
-        )
+        sums = _sums(unit, on_faces, surface_boxes(unit.x), order, tolerance)
         warn_missed(sums.error, sums.size, sums.nodes, tolerance, "a vertex integral")
         value, error, route = sums.value, sums.error, "homogeneous"
     factor = (length * cutoff)[_core.multiset_index(len(length), order)].prod(axis=1)
-    factor = factor * (cutoff ** (power + 2 * loops) * cutoff**dim / (dim + degree))
+    factor = factor * (np.float64(cutoff) ** (power + 2 * loops) * np.float64(cutoff) ** dim / (dim + degree))
     return value * factor, error * factor, route
 
 
 def _quadrature(legs, order, reach, rest, power, loops, tolerance):
-    boxes = graded_boxes(np.full(legs.dim, -reach), np.full(legs.dim, reach), legs.special, legs.length)
-    most = _MOST_PAIRS // len(legs.x) // (100 if legs.net.activation in SLOW and legs.dim == 1 else 1)
-    sums = cubature(_integrand(legs, power, loops), boxes, order, tolerance=tolerance, most_nodes=most)
-    error = sums.error + (rest * legs.diagonal(legs.x[:1])[0] ** loops if rest else 0.0)
+    sums = _sums(legs, _integrand(legs, power, loops), legs.boxes(reach), order, tolerance)
+    error = sums.error + rest
     warn_missed(error, sums.size, sums.nodes, tolerance, "a vertex integral")
     return sums.value, error, "quadrature"
+
+
+def _sums(legs, integrand, boxes, order, tolerance):
+    most = _MOST_PAIRS // (100 if legs.net.activation in SLOW and legs.dim == 1 else 1)
+    least = first_nodes(boxes) * len(legs.x)
+    if least > 10 * most:
+        raise ArgumentError(
+            f"{len(legs.x)} points take {least:.1g} values of the kernel, at most {10 * most:.1g} are computed: use fewer points"
+        )
+    return cubature(integrand, boxes, order, tolerance=tolerance, most_nodes=most // len(legs.x))
 
 
 def _integrand(legs, power, loops):
@@ -223,7 +236,11 @@ def _growth(legs, order, power, loops):
 
 
 def diverge(what, growth):
-    how = "faster than any power of the cutoff" if growth == inf else f"as Lambda^{growth:g} with the cutoff Lambda"
+    """Refuse, growth >= 0 (0: a logarithm)."""
+    if np.isnan(growth):
+        raise ArgumentError(f"the kernel overflows float64 far away, {what} is out of reach: use other units")
+    power = f"Lambda^{growth:g}" if growth else "log Lambda"
+    how = "faster than any power of the cutoff" if growth == inf else f"as {power} with the cutoff Lambda"
     raise DivergenceError(f"{what} grows {how}: give a finite cutoff")
 
 
@@ -262,9 +279,3 @@ def _outside():
     while frame is not None and frame.f_globals.get("__name__", "").startswith("nnqft."):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def _number(name, value):
-    if np.ndim(value) or isinstance(value, (str, bytes, complex, np.complexfloating)) or value is None:
-        raise ArgumentError(f"{name} must be a real number, got {value!r}")
-    return float(value)

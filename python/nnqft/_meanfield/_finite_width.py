@@ -15,13 +15,13 @@ Indices behind a comma are derivatives with respect to entries p, q of the covar
 Yaida, arXiv:1910.00019, and Roberts, Yaida and Hanin, arXiv:2106.10165, chapter 4, but free of inverse kernels.
 """
 
-import operator
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from .._checks import integer, real_array
 from .._kernels import check_law, check_points, dual
 from .._packed import packed_index, packed_rank, packed_size
 from ..errors import ArgumentError, NNQFTWarning
@@ -119,8 +119,8 @@ class FiniteWidth:
         >>> round(deep.connected(4)[0, 0, 0, 0].mean, 12)     # 3 K^2 (5 + 5) / 100, K = 2
         1.2
         """
-        if n not in (2, 4):
-            raise ArgumentError(f"order {n!r} is not at hand: the recursion holds orders 2 and 4")
+        if integer("order", n, 0, 1 << 31) not in (2, 4):
+            raise ArgumentError(f"order {n} is not at hand: the recursion holds orders 2 and 4")
         layer = _layer(layer, len(self.K))
         width, last = self.fan_in[layer], layer == self.net.depth
         d_out = self.net.dim_out if last else 1
@@ -192,7 +192,7 @@ def finite_width(net, x):
     if not isinstance(net, Network):
         raise ArgumentError(f"net must be a Network, got {type(net).__name__}: see nnqft.networks")
     params, kurtosis = check_law(net), _check_laws(net)
-    x = np.asarray(x)
+    x = real_array("x", x, finite=False)
     x = check_points(net, x.reshape(-1, 1) if x.ndim == 1 and net.dim_in == 1 else x)
     packed_size(len(x), 4)
     if 8.0 * (net.depth + 1) * len(x) ** 4 > _MAX_BYTES:
@@ -216,7 +216,7 @@ def finite_width(net, x):
 
 def _recursion(net, params, kurtosis, points):
     """Yields K (P,), G (P,), V (P, P) and excess (P, P) of each layer, over the P pairs a <= b of distinct points."""
-    weight, bias, m = net.sigma_w**2, net.sigma_b**2, len(points)
+    weight, bias, m = np.float64(net.sigma_w) ** 2, np.float64(net.sigma_b) ** 2, len(points)
     i, j = np.triu_indices(m)
     number = _pair_numbers(m)
     entries = np.stack([number[i, i], number[i, j], number[j, j]])  # F_ab depends on C_aa, C_ab, C_bb
@@ -287,13 +287,7 @@ def _quadruples(i, j, m):
 
 
 def _layer(layer, layers):
-    try:
-        number = operator.index(layer)
-    except TypeError:
-        number = layers
-    if not -layers <= number < layers:
-        raise ArgumentError(f"layer must be an integer from {-layers} to {layers - 1}; {layer!r} came")
-    return number % layers
+    return integer("layer", layer, -layers, layers - 1) % layers
 
 
 def _check_laws(net):
@@ -313,4 +307,10 @@ def _check_laws(net):
 def _bias_cumulant(net):
     """Fourth cumulant of the output's bias."""
     law = net.laws.output_bias
-    return 0.0 if net.sigma_b == 0 or law.kind == "normal" else net.sigma_b**4 * law.cumulants(4)[4]
+    if net.sigma_b == 0 or law.kind == "normal":
+        return 0.0
+    with np.errstate(over="ignore"):
+        value = np.float64(net.sigma_b) ** 4 * law.cumulants(4)[4]
+    if not np.isfinite(value):
+        raise ArgumentError(f"the fourth cumulant of the output bias overflows float64 at sigma_b = {net.sigma_b:g}")
+    return value
