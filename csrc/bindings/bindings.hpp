@@ -20,6 +20,9 @@ void bind_wick_all(pybind11::module_& m);
 void bind_hafnian(pybind11::module_& m);
 void bind_hafnian_batch(pybind11::module_& m);
 void bind_box(pybind11::module_& m);
+void bind_blas(pybind11::module_& m);
+void bind_lanczos(pybind11::module_& m);
+void bind_nets(pybind11::module_& m);
 
 // ArgumentError if an array of these lengths has more elements than memory has addresses.
 void check_size(std::initializer_list<std::uint64_t> lengths);

@@ -54,4 +54,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     bind_hafnian(m);
     bind_hafnian_batch(m);
     bind_box(m);
+    bind_blas(m);
+    bind_lanczos(m);
+    bind_nets(m);
 }

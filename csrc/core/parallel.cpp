@@ -266,6 +266,9 @@ bool run_blocks(std::uint64_t first, std::uint64_t last, unsigned threads, const
     return run.wait(poll);
 }
 
+RunFlag::RunFlag() { Registry::instance().add(*this); }
+RunFlag::~RunFlag() { Registry::instance().remove(*this); }
+
 bool stop_everything(std::chrono::milliseconds patience) { return Registry::instance().stop(patience); }
 
 }  // namespace nnqft

@@ -24,6 +24,15 @@ private:
     std::atomic<bool> raised_{false};
 };
 
+// A flag that stop_everything() knows and raises. Who holds one gives up soon after; its end tells that the run is over.
+class RunFlag : public StopFlag {
+public:
+    RunFlag();
+    ~RunFlag();
+    RunFlag(const RunFlag&) = delete;
+    RunFlag& operator=(const RunFlag&) = delete;
+};
+
 // Round to nearest, subnormals kept, for as long as it lives; then what it found. Compilers may move arithmetic of the
 // same function past it, so hold it around calls. run_blocks() holds one in its caller and in each worker.
 class FpEnvironment {

@@ -26,6 +26,8 @@ struct VD {
     explicit VD(double x) : v(_mm512_set1_pd(x)) {}
     static VD load(const double* p) { return _mm512_loadu_pd(p); }
     void store(double* p) const { _mm512_storeu_pd(p, v); }
+    static VD load(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+    void store(float* p) const { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }  // rounded to nearest
     // The first `count` lanes, 0 < count <= width; the others read as zero and stay unwritten.
     static VD load_first(const double* p, int count) { return _mm512_maskz_loadu_pd(first(count), p); }
     void store_first(double* p, int count) const { _mm512_mask_storeu_pd(p, first(count), v); }
@@ -68,6 +70,8 @@ struct VD {
     explicit VD(double x) : v(_mm256_set1_pd(x)) {}
     static VD load(const double* p) { return _mm256_loadu_pd(p); }
     void store(double* p) const { _mm256_storeu_pd(p, v); }
+    static VD load(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+    void store(float* p) const { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
     // The first `count` lanes, 0 < count <= width; the others read as zero and stay unwritten.
     static VD load_first(const double* p, int count) { return _mm256_maskload_pd(p, first(count)); }
     void store_first(double* p, int count) const { _mm256_maskstore_pd(p, first(count), v); }
@@ -112,6 +116,8 @@ struct VD {
     explicit VD(double x) : v(x) {}
     static VD load(const double* p) { return VD(*p); }
     void store(double* p) const { *p = v; }
+    static VD load(const float* p) { return VD(static_cast<double>(*p)); }
+    void store(float* p) const { *p = static_cast<float>(v); }
     static VD load_first(const double* p, int) { return VD(*p); }
     void store_first(double* p, int) const { *p = v; }
     static VD load_last(const double* p, int) { return VD(*p); }

@@ -3,7 +3,7 @@
 
 #include "core/normal.hpp"
 #include "core/philox.hpp"
-#include "ensemble/activations.hpp"
+#include "core/activations.hpp"
 #include "ensemble/spec.hpp"
 
 namespace nnqft {

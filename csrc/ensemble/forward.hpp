@@ -4,7 +4,7 @@
 // chain is the same however rows and points are tiled, so tiles differ between instruction sets, bits do not.
 #pragma once
 
-#include "ensemble/activations.hpp"
+#include "core/activations.hpp"
 #include "ensemble/draw.hpp"
 #include "ensemble/workspace.hpp"
 

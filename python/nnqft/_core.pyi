@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Accumulator', 'Ensemble', 'MAX_NETS', 'MomentAccumulator', 'Program', 'accumulator_bytes', 'activate', 'all_moment_sums', 'block_size', 'canonical_index', 'closure', 'default_threads', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_box', 'hafnian_derivative', 'hafnian_fast', 'hafnian_work', 'isa', 'isas', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'stop_everything', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_vjp']
+__all__: list[str] = ['Accumulator', 'Dense32', 'Dense64', 'Ensemble', 'Lanczos32', 'Lanczos64', 'MAX_NETS', 'MomentAccumulator', 'NetHessianF32', 'NetHessianF64', 'NetStructure', 'Operator32', 'Operator64', 'Program', 'accumulator_bytes', 'activate', 'all_moment_sums', 'blas_is_external', 'blas_threads_known', 'block_size', 'canonical_index', 'closure', 'csr32', 'csr64', 'default_threads', 'dense32', 'dense64', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_box', 'hafnian_derivative', 'hafnian_fast', 'hafnian_work', 'isa', 'isas', 'lanczos_start', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'net_gradient', 'net_outputs', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'python32', 'python64', 'stop_everything', 'use_blas', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_vjp']
 class Accumulator:
     """
     Exact block sums of a run, in 64 replicas, and the nets they cover.
@@ -125,6 +125,174 @@ class MomentAccumulator:
     @property
     def nbytes(self) -> int:
         ...
+class Operator64:
+    """
+    A symmetric operator in C++.
+    """
+    def matmat(self, X: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        A X for X of shape (n, columns).
+        """
+    @property
+    def size(self) -> int:
+        ...
+class Dense64(Operator64):
+    def asymmetry(self, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[float, float]:
+        """
+        (max |A_ij - A_ji|, max |A_ij|).
+        """
+class Lanczos64:
+    """
+    State of a Lanczos run.
+    """
+    @staticmethod
+    def bytes(n: typing.SupportsInt | typing.SupportsIndex, probes: typing.SupportsInt | typing.SupportsIndex, steps: typing.SupportsInt | typing.SupportsIndex, reorth: str, basis: bool) -> float:
+        """
+        Bytes of the vectors of a run.
+        """
+    def __init__(self, n: typing.SupportsInt | typing.SupportsIndex, reorth: str, basis: bool) -> None:
+        ...
+    def add(self, v0: typing.Any) -> None:
+        ...
+    def advance(self, operator: Operator64, steps: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, after: typing.Any = None) -> None:
+        """
+        Every probe to `steps` steps; after(step) stops by returning True.
+        """
+    def basis(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    def draw(self, count: typing.SupportsInt | typing.SupportsIndex, distribution: str, seed: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def residual(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def alpha(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def beta(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def breakdown(self) -> numpy.typing.NDArray[numpy.bool]:
+        ...
+    @property
+    def norm2(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def probes(self) -> int:
+        ...
+    @property
+    def size(self) -> int:
+        ...
+    @property
+    def steps(self) -> numpy.typing.NDArray[numpy.int64]:
+        ...
+class Operator32:
+    """
+    A symmetric operator in C++.
+    """
+    def matmat(self, X: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+        """
+        A X for X of shape (n, columns).
+        """
+    @property
+    def size(self) -> int:
+        ...
+class Dense32(Operator32):
+    def asymmetry(self, threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[float, float]:
+        """
+        (max |A_ij - A_ji|, max |A_ij|).
+        """
+class Lanczos32:
+    """
+    State of a Lanczos run.
+    """
+    @staticmethod
+    def bytes(n: typing.SupportsInt | typing.SupportsIndex, probes: typing.SupportsInt | typing.SupportsIndex, steps: typing.SupportsInt | typing.SupportsIndex, reorth: str, basis: bool) -> float:
+        """
+        Bytes of the vectors of a run.
+        """
+    def __init__(self, n: typing.SupportsInt | typing.SupportsIndex, reorth: str, basis: bool) -> None:
+        ...
+    def add(self, v0: typing.Any) -> None:
+        ...
+    def advance(self, operator: Operator32, steps: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, after: typing.Any = None) -> None:
+        """
+        Every probe to `steps` steps; after(step) stops by returning True.
+        """
+    def basis(self) -> numpy.typing.NDArray[numpy.float32]:
+        ...
+    def draw(self, count: typing.SupportsInt | typing.SupportsIndex, distribution: str, seed: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def residual(self) -> numpy.typing.NDArray[numpy.float32]:
+        ...
+    @property
+    def alpha(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def beta(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def breakdown(self) -> numpy.typing.NDArray[numpy.bool]:
+        ...
+    @property
+    def norm2(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def probes(self) -> int:
+        ...
+    @property
+    def size(self) -> int:
+        ...
+    @property
+    def steps(self) -> numpy.typing.NDArray[numpy.int64]:
+        ...
+class NetStructure:
+    """
+    Layers of a net, without its parameters.
+    """
+    def __init__(self, layers: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]]) -> None:
+        ...
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        ...
+    @property
+    def size(self) -> int:
+        ...
+class NetHessianF32:
+    """
+    Products with the Hessian of a net's risk.
+    """
+    def __init__(self, net: NetStructure, theta: numpy.ndarray, X: numpy.ndarray, first: numpy.ndarray | None, diagonal: numpy.ndarray | None, rank_one: numpy.ndarray | None, sign: typing.SupportsFloat | typing.SupportsIndex, matrix: numpy.ndarray | None, gauss_newton: bool, decay: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def apply(self, V: numpy.ndarray, rows: collections.abc.Sequence[bool], columns: collections.abc.Sequence[bool], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+        """
+        One product per row of V.
+        """
+    def entries(self, rows: numpy.ndarray, columns: numpy.ndarray, per_sample: bool, n_samples: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Columns ascending.
+        """
+    def native(self, layers: collections.abc.Sequence[bool]) -> Operator32:
+        """
+        The block on these layers, as an operator in C++.
+        """
+class NetHessianF64:
+    """
+    Products with the Hessian of a net's risk.
+    """
+    def __init__(self, net: NetStructure, theta: numpy.ndarray, X: numpy.ndarray, first: numpy.ndarray | None, diagonal: numpy.ndarray | None, rank_one: numpy.ndarray | None, sign: typing.SupportsFloat | typing.SupportsIndex, matrix: numpy.ndarray | None, gauss_newton: bool, decay: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def apply(self, V: numpy.ndarray, rows: collections.abc.Sequence[bool], columns: collections.abc.Sequence[bool], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        One product per row of V.
+        """
+    def entries(self, rows: numpy.ndarray, columns: numpy.ndarray, per_sample: bool, n_samples: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Columns ascending.
+        """
+    def native(self, layers: collections.abc.Sequence[bool]) -> Operator64:
+        """
+        The block on these layers, as an operator in C++.
+        """
 def accumulator_bytes(n_sums: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...
 @typing.overload
@@ -139,6 +307,14 @@ def all_moment_sums(F: numpy.ndarray, orders: collections.abc.Sequence[typing.Su
     """
     (sums of the orders one after the other, first row that made them all NaN or -1).
     """
+def blas_is_external() -> bool:
+    """
+    False while dense products are the plain loops of csrc/core/blas.cpp.
+    """
+def blas_threads_known() -> bool:
+    """
+    Whether the BLAS in use tells its number of threads and lets it be set.
+    """
 def block_size(n_nets: typing.SupportsInt | typing.SupportsIndex, n_sums: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...
 def canonical_index(index: numpy.ndarray, m: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int32]:
@@ -149,8 +325,24 @@ def closure(lists: collections.abc.Sequence, m: typing.SupportsInt | typing.Supp
     """
     {order: rows} with all sub-multi-indices.
     """
+def csr32(indptr: typing.Any, indices: typing.Any, data: typing.Any) -> Operator32:
+    """
+    A CSR matrix, not copied.
+    """
+def csr64(indptr: typing.Any, indices: typing.Any, data: typing.Any) -> Operator64:
+    """
+    A CSR matrix, not copied.
+    """
 def default_threads() -> int:
     ...
+def dense32(A: numpy.ndarray) -> Dense32:
+    """
+    The symmetric matrix A (its upper triangle), not copied.
+    """
+def dense64(A: numpy.ndarray) -> Dense64:
+    """
+    The symmetric matrix A (its upper triangle), not copied.
+    """
 def dense_program(n_fields: typing.SupportsInt | typing.SupportsIndex, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> Program:
     ...
 def even_closure(lists: collections.abc.Sequence, m: typing.SupportsInt | typing.SupportsIndex) -> dict:
@@ -209,6 +401,10 @@ def isas() -> list[str]:
     """
     Instruction sets that this CPU and build have.
     """
+def lanczos_start(distribution: str, seed: typing.SupportsInt | typing.SupportsIndex, probe: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    The start vector of one probe.
+    """
 def listed_program(n_fields: typing.SupportsInt | typing.SupportsIndex, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], lists: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.int32]], stride: typing.SupportsInt | typing.SupportsIndex) -> Program:
     ...
 def moment_block_sums(F: numpy.ndarray, orders: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], block: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
@@ -244,6 +440,10 @@ def multiset_unrank(ranks: numpy.ndarray, m: typing.SupportsInt | typing.Support
     """
     Inverse of multiset_ranks, int32 (count, order).
     """
+def net_gradient(net: NetStructure, theta: numpy.ndarray, X: numpy.ndarray, first: numpy.ndarray, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+    ...
+def net_outputs(net: NetStructure, theta: numpy.ndarray, X: numpy.ndarray, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+    ...
 def normals(seed: typing.SupportsInt | typing.SupportsIndex, tensor: typing.SupportsInt | typing.SupportsIndex, first_net: typing.SupportsInt | typing.SupportsIndex, n_nets: typing.SupportsInt | typing.SupportsIndex, rows: typing.SupportsInt | typing.SupportsIndex, columns: typing.SupportsInt | typing.SupportsIndex, sigma: typing.SupportsFloat | typing.SupportsIndex = 1.0, isa: str = '') -> numpy.typing.NDArray[numpy.float32]:
     """
     Normals at addresses (net, row, column), shape (n_nets, rows, columns).
@@ -260,9 +460,21 @@ def philox_words(seed: typing.SupportsInt | typing.SupportsIndex, tensor: typing
     """
     Random words at addresses (net, row, column), shape (n_nets, rows, columns).
     """
+def python32(n: typing.SupportsInt | typing.SupportsIndex, matmat: typing.Any, epsilon: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Operator32:
+    """
+    An operator by a function of (n, columns) arrays.
+    """
+def python64(n: typing.SupportsInt | typing.SupportsIndex, matmat: typing.Any, epsilon: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Operator64:
+    """
+    An operator by a function of (n, columns) arrays.
+    """
 def stop_everything() -> bool:
     """
     Stop every run and wait for its threads (at exit).
+    """
+def use_blas(api: dict, set_threads: typing.SupportsInt | typing.SupportsIndex, get_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Dense products by the functions of cython_blas.__pyx_capi__; addresses of its thread switch and count, or 0 and 0.
     """
 def vector_cumulants(moments: collections.abc.Sequence, m: typing.SupportsInt | typing.SupportsIndex, index: typing.Any = None) -> list:
     """

@@ -31,7 +31,7 @@ class Net:
     weights : sequence of arrays, shape (fan_out, fan_in)
         One matrix per layer, the output layer last.
     biases : sequence of arrays, shape (fan_out,), or None
-        None: no biases.
+        None, for the net or for one layer: no biases.
     activation : str
         Name as for `Network`; applied after every layer but the last.
     activation_params : sequence of float
@@ -39,6 +39,13 @@ class Net:
         Factor of each first-layer neuron (cos-nets).
     normalisers : sequence of (weight variance, bias variance), optional
         gauss-net: layer l subtracts weight_variance * |input|^2 + bias_variance before the exponential.
+    skips, scales : sequences of float, one per hidden layer, optional
+        Residual layers h' = scale * phi(z) + skip * h, the skip between equal widths. None: 0 and 1.
+
+    Attributes
+    ----------
+    biased : tuple of bool
+        Which layers have biases: where not, `biases` holds zeros that are no parameters.
 
     Raises
     ------
@@ -54,17 +61,18 @@ class Net:
     array([[9.]])
     """
 
-    def __init__(self, weights, biases, activation, activation_params=(), *, amplitude=None, normalisers=None):
+    def __init__(self, weights, biases, activation, activation_params=(), *, amplitude=None, normalisers=None, skips=None, scales=None):
         self.weights = tuple(_matrix(w, layer) for layer, w in enumerate(weights))
         if len(self.weights) < 1:
             raise ShapeError("a net needs at least one weight matrix")
         for layer, (a, b) in enumerate(zip(self.weights, self.weights[1:])):
             if b.shape[1] != a.shape[0]:
                 raise ShapeError(f"weight matrix {layer + 1} takes {b.shape[1]} inputs, the layer before gives {a.shape[0]}")
-        biases = [np.zeros(len(w)) for w in self.weights] if biases is None else biases
+        biases = [None] * len(self.weights) if biases is None else list(biases)
         if len(biases) != len(self.weights):
             raise ShapeError(f"{len(self.weights)} weight matrices came with {len(biases)} biases")
-        self.biases = tuple(np.array(b, dtype=np.float64).reshape(-1) for b in biases)
+        self.biased = tuple(b is not None for b in biases)
+        self.biases = tuple(np.zeros(len(w)) if b is None else np.array(b, dtype=np.float64).reshape(-1) for w, b in zip(self.weights, biases))
         for layer, (w, b) in enumerate(zip(self.weights, self.biases)):
             if len(b) != len(w):
                 raise ShapeError(f"bias {layer} has {len(b)} entries for {len(w)} neurons")
@@ -75,13 +83,17 @@ class Net:
         self.activation, self.activation_params = activation, activation_parameters(activation, activation_params)
         self.amplitude = None if amplitude is None else np.array(amplitude, dtype=np.float64)
         self.normalisers = normalisers
+        self.skips, self.scales = self._per_hidden_layer("skips", skips, 0.0), self._per_hidden_layer("scales", scales, 1.0)
+        for layer, skip in enumerate(self.skips):
+            if skip and self.weights[layer].shape[0] != self.weights[layer].shape[1]:
+                raise ShapeError(f"the skip of layer {layer} joins {self.weights[layer].shape[1]} inputs and {self.weights[layer].shape[0]} neurons: take equal widths")
         for array in (*self.weights, *self.biases):
             array.flags.writeable = False
 
     @classmethod
-    def from_weights(cls, weights, *, activation, biases=None, activation_params=()):
+    def from_weights(cls, weights, *, activation, biases=None, activation_params=(), skips=None, scales=None):
         """A net from its weight matrices (fan_out, fan_in)."""
-        return cls(weights, biases, activation, activation_params)
+        return cls(weights, biases, activation, activation_params, skips=skips, scales=scales)
 
     @classmethod
     def from_torch(cls, module):
@@ -97,7 +109,7 @@ class Net:
             name = type(layer).__name__
             if name == "Linear":
                 weights.append(layer.weight.detach().cpu().numpy())
-                biases.append(np.zeros(layer.out_features) if layer.bias is None else layer.bias.detach().cpu().numpy())
+                biases.append(None if layer.bias is None else layer.bias.detach().cpu().numpy())
             elif name in _TORCH_ACTIVATIONS and not (name == "GELU" and layer.approximate != "none"):
                 params = (layer.negative_slope,) if name == "LeakyReLU" else ()
                 if name == "Softplus" and (layer.beta != 1 or layer.threshold < 20):
@@ -109,6 +121,12 @@ class Net:
             raise ArgumentError(f"expected one activation, the same one, between {len(weights)} Linear layers; got {activations}")
         activation, params = activations[0] if activations else ("identity", ())
         return cls(weights, biases, activation, params)
+
+    def _per_hidden_layer(self, name, values, default):
+        values = (default,) * (len(self.weights) - 1) if values is None else tuple(float(v) for v in values)
+        if len(values) != len(self.weights) - 1 or not np.isfinite(values).all():
+            raise ArgumentError(f"{name} are finite numbers, one per hidden layer: {len(self.weights) - 1} here; got {values}")
+        return values
 
     @property
     def dim_in(self):
@@ -133,9 +151,10 @@ class Net:
             if name == "gauss":
                 weight, bias = self.normalisers[layer]
                 z, name = z - weight * (h * h).sum(1, keepdims=True) - bias, "exp"
-            h = _core.activate(_ACTIVATIONS.index(name), list(self.activation_params), np.ascontiguousarray(z))[0]
+            y = _core.activate(_ACTIVATIONS.index(name), list(self.activation_params), np.ascontiguousarray(z))[0]
             if layer == 0 and self.amplitude is not None:
-                h = h * self.amplitude
+                y = y * self.amplitude
+            h = y if self.scales[layer] == 1.0 and not self.skips[layer] else self.scales[layer] * y + self.skips[layer] * h
         return h
 
     def __call__(self, x):

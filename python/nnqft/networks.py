@@ -271,6 +271,7 @@ class Network:
         weights = [kernel.draw_tensor(index, layer, False) for layer in range(self.depth + 1)]
         weights[-1] = np.ascontiguousarray(weights[-1].T)
         biases = [kernel.draw_tensor(index, layer, True)[:, 0] for layer in range(self.depth + 1)]
+        biases = [b if b.any() else None for b in biases]  # of no variance: none
         amplitude = None
         if self.phase:
             k = np.sqrt((weights[0] ** 2).sum(1))

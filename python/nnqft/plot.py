@@ -16,10 +16,11 @@ from ._plots._diagrams import diagram, diagrams
 from ._plots._edgeworth import edgeworth
 from ._plots._meanfield import depth
 from ._plots._running import beta, flow_lines, running
+from ._plots._spectra import spectral_cdf, spectral_density, spectrum_over_law
 from ._plots._theories import along_shifts, naturalness, symmetry
 
 __all__ = [
     "COLORS", "against_width", "along_shifts", "beta", "canvas", "coupling", "coupling_against_width", "depth",
     "diagram", "diagrams", "edgeworth", "flow_lines", "naturalness", "nets_needed", "pulls", "ratios", "require",
-    "running", "six_point", "symmetry", "tensor", "theme",
+    "running", "six_point", "spectral_cdf", "spectral_density", "spectrum_over_law", "symmetry", "tensor", "theme",
 ]  # fmt: skip

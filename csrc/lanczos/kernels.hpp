@@ -1,0 +1,50 @@
+// The loops of Lanczos over blocks of rows, compiled once per instruction set.
+//
+// A block of vectors is n rows of P <= kMaxColumns numbers, one per probe. Sums run over rows 0, 8, 16, ... in lane 0,
+// 1, 9, ... in lane 1 and so on, then over the 8 lanes: per probe one order, whatever P and the instruction set. Vectors
+// are T = float or double; sums and coefficients are double.
+#pragma once
+
+#include <cstdint>
+
+#include "core/isa.hpp"
+
+namespace nnqft {
+
+constexpr int kMaxColumns = 8;             // vectors that march together
+constexpr std::int64_t kBlockRows = 1024;  // rows that one task works on: with P = 1, two pages of doubles
+
+// c, d, s: one coefficient or sum per column. Q: `count` blocks of vectors.
+template <class T>
+struct LanczosKernels {
+    // w = c u + d prev;  s = sum q w. w may be u.
+    void (*recur)(int P, std::int64_t rows, const T* u, const double* c, const T* prev, const double* d, const T* q, T* w, double* s);
+    void (*recur_wide)(int P, std::int64_t rows, const double* u, const double* c, const T* prev, const double* d, const T* q, T* w, double* s);
+    // w += c q;  s = sum w^2.
+    void (*update)(int P, std::int64_t rows, const double* c, const T* q, T* w, double* s);
+    // h[i * P + column] = sum Q_i w.
+    void (*dots)(int P, std::int64_t rows, std::int64_t count, const T* const* Q, const T* w, double* h);
+    // w -= sum_i h_i Q_i;  s = sum w^2.
+    void (*project)(int P, std::int64_t rows, std::int64_t count, const T* const* Q, const double* h, T* w, double* s);
+    // out = c in;  s = sum out^2. out may be in.
+    void (*scale)(int P, std::int64_t rows, const double* c, const T* in, T* out, double* s);
+
+    // Rows [first, last) of A X for a CSR matrix whose row i has its entries at [start[i], start[i + 1]); Y is double.
+    void (*csr32)(int P, std::int64_t first, std::int64_t last, const std::int32_t* start, const std::int32_t* column, const T* value, const T* X, double* Y);
+    void (*csr64)(int P, std::int64_t first, std::int64_t last, const std::int64_t* start, const std::int64_t* column, const T* value, const T* X, double* Y);
+
+    // Rows [first, last) of the upper triangle of a symmetric A (n x n, row i at a + i * stride), and what they stand for
+    // below the diagonal: Y += A X restricted to these. X and Y have kMaxColumns columns.
+    void (*symmetric)(std::int64_t n, std::int64_t first, std::int64_t last, const T* a, std::int64_t stride, const double* X, double* Y);
+};
+
+template <class T>
+const LanczosKernels<T>& lanczos_kernels(Isa isa);
+
+// clang-format off
+namespace scalar { extern const LanczosKernels<double> lanczos_f64; extern const LanczosKernels<float> lanczos_f32; }
+namespace avx2   { extern const LanczosKernels<double> lanczos_f64; extern const LanczosKernels<float> lanczos_f32; }
+namespace avx512 { extern const LanczosKernels<double> lanczos_f64; extern const LanczosKernels<float> lanczos_f32; }
+// clang-format on
+
+}  // namespace nnqft

@@ -1,0 +1,139 @@
+#include "lanczos/operators.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "core/array.hpp"
+#include "core/error.hpp"
+#include "core/isa.hpp"
+
+namespace nnqft {
+namespace {
+
+std::int64_t block_count(std::int64_t n) { return (n + kBlockRows - 1) / kBlockRows; }
+
+// Rows of the triangle go to groups of equal area, each with a Y of its own: as many as n says, never the threads.
+constexpr std::int64_t kGroupRows = 400, kMaxGroups = 32;
+constexpr std::int64_t kRowMultiple = 12;  // a multiple of every kernel's rows at a time
+
+std::vector<std::int64_t> group_starts(std::int64_t n) {
+    const std::int64_t groups = std::clamp<std::int64_t>(n / kGroupRows, 1, kMaxGroups);
+    std::vector<std::int64_t> starts{0};
+    for (std::int64_t g = 1; g < groups; ++g) {
+        const double share = static_cast<double>(g) / static_cast<double>(groups);
+        const auto row = static_cast<std::int64_t>(static_cast<double>(n) * (1.0 - std::sqrt(1.0 - share)));
+        starts.push_back(std::max(starts.back(), row / kRowMultiple * kRowMultiple));
+    }
+    starts.push_back(n);
+    return starts;
+}
+
+}  // namespace
+
+template <class T>
+DenseOperator<T>::DenseOperator(std::int64_t n, const T* a, std::int64_t stride) : n_(n), a_(a), stride_(stride) {}
+
+template <class T>
+void DenseOperator<T>::apply(const T* X, T* Y, int columns, Team& team) {
+    const LanczosKernels<T>& kernels = lanczos_kernels<T>(resolve_isa(""));
+    const std::vector<std::int64_t> starts = group_starts(n_);
+    const auto groups = static_cast<std::int64_t>(starts.size()) - 1;
+    const std::int64_t wide = n_ * kMaxColumns;
+    Array<double> x(static_cast<std::size_t>(wide)), y(static_cast<std::size_t>(wide * groups));
+    for (int first = 0; first < columns; first += kMaxColumns) {
+        const int count = std::min(kMaxColumns, columns - first);
+        team.run(block_count(n_), [&](std::int64_t task, unsigned) {
+            for (std::int64_t i = task * kBlockRows; i < std::min(n_, (task + 1) * kBlockRows); ++i)
+                for (int c = 0; c < kMaxColumns; ++c) x.data()[i * kMaxColumns + c] = c < count ? static_cast<double>(X[i * columns + first + c]) : 0.0;
+        });
+        team.run(groups, [&](std::int64_t g, unsigned) {  // group g reaches rows starts[g] ... n - 1 of Y
+            double* to = y.data() + g * wide;
+            const std::int64_t begin = starts[static_cast<std::size_t>(g)], end = starts[static_cast<std::size_t>(g) + 1];
+            std::fill(to + begin * kMaxColumns, to + wide, 0.0);
+            kernels.symmetric(n_, begin, end, a_, stride_, x.data(), to);
+        });
+        team.run(block_count(n_), [&](std::int64_t task, unsigned) {
+            for (std::int64_t i = task * kBlockRows; i < std::min(n_, (task + 1) * kBlockRows); ++i) {
+                double sum[kMaxColumns] = {};
+                for (std::int64_t g = 0; g < groups && starts[static_cast<std::size_t>(g)] <= i; ++g)
+                    for (int c = 0; c < kMaxColumns; ++c) sum[c] += y.data()[g * wide + i * kMaxColumns + c];
+                for (int c = 0; c < count; ++c) Y[i * columns + first + c] = static_cast<T>(sum[c]);
+            }
+        });
+    }
+}
+
+template <class T>
+void DenseOperator<T>::asymmetry(Team& team, double* difference, double* largest) const {
+    constexpr std::int64_t kTile = 64;
+    const std::int64_t tiles = (n_ + kTile - 1) / kTile;
+    std::vector<double> found(static_cast<std::size_t>(2 * tiles), 0.0);
+    const auto grow = [](double& most, double x) {
+        if (x > most || x != x) most = x;  // a NaN stays
+    };
+    team.run(tiles, [&](std::int64_t tile, unsigned) {
+        double d = 0.0, l = 0.0;
+        for (std::int64_t other = tile; other < tiles; ++other) {
+            for (std::int64_t i = tile * kTile; i < std::min(n_, (tile + 1) * kTile); ++i) {
+                for (std::int64_t j = std::max(i, other * kTile); j < std::min(n_, (other + 1) * kTile); ++j) {
+                    const double upper = static_cast<double>(a_[i * stride_ + j]), lower = static_cast<double>(a_[j * stride_ + i]);
+                    if (upper != lower) grow(d, std::abs(upper - lower));
+                    grow(l, std::max(std::abs(upper), std::abs(lower)));
+                }
+            }
+        }
+        found[static_cast<std::size_t>(2 * tile)] = d;
+        found[static_cast<std::size_t>(2 * tile + 1)] = l;
+    });
+    *difference = *largest = 0.0;
+    for (std::int64_t tile = 0; tile < tiles; ++tile) {
+        grow(*difference, found[static_cast<std::size_t>(2 * tile)]);
+        grow(*largest, found[static_cast<std::size_t>(2 * tile + 1)]);
+    }
+}
+
+template <class T, class Index>
+CsrOperator<T, Index>::CsrOperator(std::int64_t n, std::int64_t entries, const Index* start, const Index* column, const T* value)
+    : n_(n), start_(start), column_(column), value_(value) {
+    if (start[0] != 0) throw ArgumentError("indptr begins with " + std::to_string(start[0]) + ", expected 0");
+    for (std::int64_t i = 0; i < n; ++i) {
+        if (start[i + 1] < start[i] || start[i + 1] > entries)
+            throw ArgumentError("indptr[" + std::to_string(i + 1) + "] is " + std::to_string(start[i + 1]) + "; expected " + std::to_string(start[i]) + " to " +
+                                std::to_string(entries) + ", the number of entries");
+    }
+    for (std::int64_t e = 0; e < start[n]; ++e) {
+        if (column[e] < 0 || column[e] >= n)
+            throw ArgumentError("indices[" + std::to_string(e) + "] is " + std::to_string(column[e]) + "; expected 0 to " + std::to_string(n - 1));
+    }
+}
+
+template <class T, class Index>
+void CsrOperator<T, Index>::apply_rows(const T* X, int columns, std::int64_t first, std::int64_t last, double* Y) const {
+    const LanczosKernels<T>& kernels = lanczos_kernels<T>(resolve_isa(""));
+    if constexpr (std::is_same_v<Index, std::int32_t>) kernels.csr32(columns, first, last, start_, column_, value_, X, Y);
+    else kernels.csr64(columns, first, last, start_, column_, value_, X, Y);
+}
+
+template <class T, class Index>
+void CsrOperator<T, Index>::apply(const T* X, T* Y, int columns, Team& team) {
+    if (columns > kMaxColumns) throw ArgumentError("a sparse product takes up to " + std::to_string(kMaxColumns) + " columns at a time");
+    team.run(block_count(n_), [&](std::int64_t task, unsigned) {
+        const std::int64_t first = task * kBlockRows, last = std::min(n_, first + kBlockRows);
+        double rows[kBlockRows * kMaxColumns];
+        apply_rows(X, columns, first, last, rows);
+        std::transform(rows, rows + (last - first) * columns, Y + first * columns, [](double x) { return static_cast<T>(x); });
+    });
+}
+
+template class DenseOperator<float>;
+template class DenseOperator<double>;
+template class CsrOperator<float, std::int32_t>;
+template class CsrOperator<float, std::int64_t>;
+template class CsrOperator<double, std::int32_t>;
+template class CsrOperator<double, std::int64_t>;
+
+}  // namespace nnqft

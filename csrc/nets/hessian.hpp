@@ -1,0 +1,77 @@
+// Products with the Hessian of a risk R(theta) = sum over samples of L_i(f(x_i)) in parameter space, by the R-operator of passes.hpp.
+//
+//     H = sum_i J_i^T L_i'' J_i  +  sum_i L_i' d2f_i        (Gauss-Newton + residual)
+//
+// L_i' and L_i'' (weights of the samples included) come from outside. The forward and backward passes are made once, in float64, and
+// kept as T: products in float32 use the gates of float64. Samples lie in panels, panels in slots; slots are summed in order, so no
+// bit depends on the number of threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "core/team.hpp"
+#include "nets/passes.hpp"
+
+namespace nnqft {
+
+// Row-major float64: inputs (count, dim_in).
+struct Samples {
+    const double* inputs = nullptr;
+    std::int64_t count = 0;
+};
+
+// f(x_i): (count, dim_out).
+void net_outputs(const Network& net, const double* theta, const Samples& x, double* outputs, Team& team);
+// sum_i J_i^T first_i, first: (count, dim_out).
+void net_gradient(const Network& net, const double* theta, const Samples& x, const double* first, double* gradient, Team& team);
+
+// L' (count, dim_out), and L'' = diagonal + sign u u^T + matrix for each sample; null: zero.
+struct LossDerivatives {
+    const double* first = nullptr;
+    const double* diagonal = nullptr;
+    const double* rank_one = nullptr;
+    double sign = 1.0;
+    const double* matrix = nullptr;  // (count, dim_out, dim_out)
+};
+
+using LayerMask = std::vector<char>;  // one per layer; empty: all
+
+template <class T>
+class NetHessian {
+public:
+    // gauss_newton: without the residual part, and `first` may be null.
+    NetHessian(Network net, const double* theta, const Samples& x, const LossDerivatives& loss, bool gauss_newton, double decay, Team& team);
+
+    const Network& net() const { return net_; }
+    std::int64_t size(const LayerMask& mask) const;
+    std::int64_t count() const { return count_; }  // samples
+    double flops() const { return flops_; }  // of one product, about
+
+    // Y = (H + decay) X for the rows and columns of the layers named: vector c is X[c * size(columns)] and on. Thread-safe.
+    void apply(const T* X, T* Y, std::int64_t n_vectors, const LayerMask& rows, const LayerMask& columns, Team& team) const;
+
+    // Entries (row, column) of H without decay, sorted by column: out[m], or for each sample out[i * n + m].
+    void entries(const std::int64_t* row, const std::int64_t* column, std::int64_t n, bool per_sample, double* out, Team& team) const;
+
+private:
+    Panel<T> panel(std::int64_t index) const { return {cache_.get() + index * stride_, panel_samples_, ld_}; }
+    const T* r_top(Passes<T>& passes, const Panel<T>& p) const;
+    std::unique_ptr<Passes<T>> borrow() const;
+    void give_back(std::unique_ptr<Passes<T>> passes) const;
+    int layer_of(std::int64_t parameter) const;
+
+    Network net_;
+    std::vector<T> theta_;
+    Weights<T> weights_;
+    bool gauss_newton_, diagonal_ = false, rank_one_ = false, matrix_ = false;
+    double sign_, decay_, flops_ = 0.0;
+    std::int64_t count_, panels_, panel_samples_, ld_, stride_, slots_;
+    std::unique_ptr<T[]> cache_;
+    mutable std::mutex mutex_;
+    mutable std::vector<std::unique_ptr<Passes<T>>> idle_;
+};
+
+}  // namespace nnqft

@@ -1,0 +1,300 @@
+#include "nets/passes.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/activation_f64.hpp"
+#include "core/activations.hpp"
+
+namespace nnqft {
+
+template <>
+const NetKernels<float>& net_kernels<float>() {
+    static const NetKernels<float> kernels = [] {
+        switch (resolve_isa("")) {
+#if defined(NNQFT_X86)
+            case Isa::avx512: return avx512::net_kernels_f32();
+            case Isa::avx2: return avx2::net_kernels_f32();
+#endif
+            default: return scalar::net_kernels_f32();
+        }
+    }();
+    return kernels;
+}
+template <>
+const NetKernels<double>& net_kernels<double>() {
+    static const NetKernels<double> kernels = [] {
+        switch (resolve_isa("")) {
+#if defined(NNQFT_X86)
+            case Isa::avx512: return avx512::net_kernels_f64();
+            case Isa::avx2: return avx2::net_kernels_f64();
+#endif
+            default: return scalar::net_kernels_f64();
+        }
+    }();
+    return kernels;
+}
+
+namespace {
+
+// Tiles of kTile columns of a matrix whose element (k, n) is from[k * row + n * column]; zero past the last column.
+template <class T>
+void pack_matrix(const T* from, std::int64_t rows, std::int64_t columns, std::int64_t row, std::int64_t column, T* to) {
+    for (std::int64_t n = 0; n < columns; n += kTile) {
+        const int used = static_cast<int>(std::min<std::int64_t>(kTile, columns - n));
+        const T* tile = from + n * column;
+        if (used == kTile) {
+            for (std::int64_t k = 0; k < rows; ++k, to += kTile)
+                for (int j = 0; j < kTile; ++j) to[j] = tile[k * row + j * column];
+        } else {
+            for (std::int64_t k = 0; k < rows; ++k, to += kTile)
+                for (int j = 0; j < kTile; ++j) to[j] = j < used ? tile[k * row + j * column] : T(0);
+        }
+    }
+}
+std::int64_t packed_size(std::int64_t rows, std::int64_t columns) { return rows * ((columns + kTile - 1) / kTile * kTile); }
+
+// y = sum over n < rows of a[n, s] b[n, s].
+template <class T>
+void column_dots(const Panel<T>& p, std::int64_t rows, const T* a, const T* b, T* y) {
+    std::fill(y, y + p.samples, T(0));
+    for (std::int64_t n = 0; n < rows; ++n)
+        for (std::int64_t s = 0; s < p.samples; ++s) y[s] += a[n * p.ld + s] * b[n * p.ld + s];
+}
+template <class T>
+void column_sums(const Panel<T>& p, std::int64_t rows, const T* a, T* y) {
+    std::fill(y, y + p.samples, T(0));
+    for (std::int64_t n = 0; n < rows; ++n)
+        for (std::int64_t s = 0; s < p.samples; ++s) y[s] += a[n * p.ld + s];
+}
+
+}  // namespace
+
+template <class T>
+void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, bool offsets, Weights<T>& to) {
+    const auto& layers = net.layers();
+    const std::size_t depth = layers.size();
+    to.forward.assign(depth, nullptr);
+    to.backward.assign(depth, nullptr);
+    to.bias.assign(depth, nullptr);
+    const auto back = [&](std::size_t l) { return static_cast<int>(l) >= std::max(backward_from, 1); };
+    std::int64_t need = 0;
+    for (std::size_t l = 0; l < depth; ++l)
+        if (mask.empty() || mask[l])
+            need += packed_size(layers[l].in, layers[l].out) + (back(l) ? packed_size(layers[l].out, layers[l].in) : 0) + (offsets ? layers[l].out : 0);
+    to.storage.resize(static_cast<std::size_t>(need));
+    T* next = to.storage.data();
+    for (std::size_t l = 0; l < depth; ++l) {
+        const NetLayer& layer = layers[l];
+        if (!mask.empty() && !mask[l]) continue;
+        const T* const w = std::exchange(theta, theta + layer.in * layer.out);
+        pack_matrix(w, layer.in, layer.out, 1, layer.in, next);
+        to.forward[l] = std::exchange(next, next + packed_size(layer.in, layer.out));
+        if (back(l)) {
+            pack_matrix(w, layer.out, layer.in, layer.in, 1, next);
+            to.backward[l] = std::exchange(next, next + packed_size(layer.out, layer.in));
+        }
+        if (layer.bias) to.bias[l] = std::exchange(theta, theta + layer.out);
+        if (offsets && layer.offset != 0.0) {
+            for (std::int64_t n = 0; n < layer.out; ++n) next[n] = (layer.bias ? to.bias[l][n] : T(0)) - static_cast<T>(layer.offset);
+            to.bias[l] = std::exchange(next, next + layer.out);
+        }
+    }
+}
+
+template <class T>
+Passes<T>::Passes(const Network& net) : net_(net), kernels_(net_kernels<T>()), ones_(static_cast<std::size_t>(net.width_max() + kTile), T(1)) {}
+
+// Places for one panel of this size: R of everything, and two deltas, each in front of the other in turn.
+template <class T>
+void Passes<T>::reserve(const Panel<T>& p) {
+    if (reserved_ == p.ld) return;
+    const auto depth = static_cast<std::size_t>(net_.depth());
+    std::int64_t rows = 0;
+    std::vector<std::int64_t> z(depth, -1), h(depth, -1);
+    for (std::size_t l = 0; l < depth; ++l) {
+        if (net_.place(static_cast<int>(l)).curve >= 0) z[l] = std::exchange(rows, rows + net_.layers()[l].out);
+        if (l > 0) h[l] = std::exchange(rows, rows + net_.layers()[l].in);
+    }
+    const std::int64_t first = rows, wide = net_.width_max();
+    memory_.assign(static_cast<std::size_t>((rows + 5 * wide + 1) * p.ld), T(0));
+    const auto at = [&](std::int64_t row) { return row < 0 ? nullptr : memory_.data() + row * p.ld; };
+    rz_.resize(depth);
+    rh_.resize(depth);
+    moves_.assign(depth, 0);
+    std::transform(z.begin(), z.end(), rz_.begin(), at);
+    std::transform(h.begin(), h.end(), rh_.begin(), at);
+    for (int i = 0; i < 2; ++i) rd_[i] = at(first + i * wide), re_[i] = at(first + (2 + i) * wide);
+    extra_ = at(first + 4 * wide);
+    line_ = at(first + 5 * wide);
+    reserved_ = p.ld;
+}
+
+template <class T>
+void Passes<T>::multiply(const Panel<T>& p, std::int64_t n_out, const Term<T>* terms, int n_terms, const Finish<T>& finish, T* out) {
+    kernels_.product(p.samples, p.ld, n_out, terms, n_terms, finish, out);
+}
+
+template <class T>
+void Passes<T>::forward(const Weights<T>& w, const Panel<T>& p, T* outputs) {
+    reserve(p);
+    const int depth = net_.depth();
+    for (int l = 0; l < depth; ++l) {
+        const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
+        const LayerPlace& place = net_.place(l);
+        const T* h = p.row(place.input);
+        T* const out = l + 1 < depth ? p.row(net_.place(l + 1).input) : outputs;
+        Term<T> terms[2] = {{h, w.forward[static_cast<std::size_t>(l)], layer.in, layer.in}};
+        int n_terms = 1;
+        if (layer.normaliser != 0.0) {
+            column_dots(p, layer.in, h, h, line_);
+            for (std::int64_t s = 0; s < p.samples; ++s) line_[s] *= static_cast<T>(-layer.normaliser);
+            terms[n_terms++] = {line_, ones_.data(), 1, 1};
+        }
+        Finish<T> finish;
+        finish.bias = w.bias[static_cast<std::size_t>(l)];
+        multiply(p, layer.out, terms, n_terms, finish, out);
+        if (l + 1 == depth) break;
+        const auto params = activation_params<T>(layer.activation_params.data(), static_cast<int>(layer.activation_params.size()));
+        with_activation(layer.activation, [&](auto tag) {
+            constexpr Activation A = decltype(tag)::value;
+            for (std::int64_t n = 0; n < layer.out; ++n) {
+                const T a = layer.amplitude.empty() ? T(1) : static_cast<T>(layer.amplitude[static_cast<std::size_t>(n)]);
+                T *const y = out + n * p.ld, *const gate = place.gate < 0 ? nullptr : p.row(place.gate + n),
+                         *const curve = place.curve < 0 ? nullptr : p.row(place.curve + n);
+                for (std::int64_t s = 0; s < p.samples; ++s) {
+                    T value, first, second;
+                    activate_derivatives<A>(y[s], params, value, first, second);
+                    y[s] = a * value;
+                    if (gate) gate[s] = a * first;
+                    if (curve) curve[s] = a * second;
+                    if (layer.skip != 0.0) y[s] += static_cast<T>(layer.skip) * h[n * p.ld + s];
+                }
+            }
+        });
+    }
+}
+
+// What dL/dh_l has besides W^T d:  skip e - 2 normaliser h sum(d), the second for each of the pairs (d, h). False: nothing.
+template <class T>
+bool Passes<T>::back_extra(int l, const Panel<T>& p, const T* e, const Pair<T>* pairs, int n_pairs) {
+    const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
+    const bool skip = layer.skip != 0.0 && e != nullptr, normalise = layer.normaliser != 0.0 && n_pairs > 0;
+    if (!skip && !normalise) return false;
+    const auto size = static_cast<std::size_t>(layer.in * p.ld);
+    for (std::size_t i = 0; i < size; ++i) extra_[i] = skip ? static_cast<T>(layer.skip) * e[i] : T(0);
+    for (int pair = 0; normalise && pair < n_pairs; ++pair) {
+        column_sums(p, layer.out, pairs[pair].left, line_);
+        for (std::int64_t s = 0; s < p.samples; ++s) line_[s] *= static_cast<T>(-2.0 * layer.normaliser);
+        for (std::int64_t k = 0; k < layer.in; ++k)
+            for (std::int64_t s = 0; s < p.samples; ++s) extra_[k * p.ld + s] += pairs[pair].right[k * p.ld + s] * line_[s];
+    }
+    return true;
+}
+
+template <class T>
+void Passes<T>::backward(const Weights<T>& w, const Panel<T>& p) {
+    reserve(p);
+    const T* e = nullptr;
+    for (int l = net_.depth() - 2; l >= 0; --l) {
+        const NetLayer& above = net_.layers()[static_cast<std::size_t>(l + 1)];
+        const LayerPlace &place = net_.place(l), &place_above = net_.place(l + 1);
+        const Term<T> term = {p.row(place_above.delta), w.backward[static_cast<std::size_t>(l + 1)], above.out, above.out};
+        const Pair<T> pair = {term.rows, p.row(place_above.input)};
+        Finish<T> finish;
+        if (back_extra(l + 1, p, e, &pair, 1)) finish.before = extra_, finish.before_scale = T(1);
+        finish.gate = p.row(place.gate);
+        T* const raw = re_[l % 2];
+        finish.raw = raw;
+        multiply(p, above.in, &term, 1, finish, p.row(place.delta));
+        e = raw;
+        T* const curve = p.row(place.curve);
+        for (std::int64_t i = 0; curve && i < above.in * p.ld; ++i) curve[i] *= raw[i];
+    }
+}
+
+template <class T>
+void Passes<T>::gradient(const Panel<T>& p, T* out) {
+    for (int l = 0; l < net_.depth(); ++l) {
+        const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
+        const LayerPlace& place = net_.place(l);
+        const Pair<T> pair = {p.row(place.delta), p.row(place.input)};
+        kernels_.outer(p.samples, p.ld, layer.out, layer.in, &pair, 1, out + place.begin);
+        if (layer.bias) kernels_.row_sums(p.samples, p.ld, layer.out, pair.left, out + place.begin + layer.in * layer.out);
+    }
+}
+
+template <class T>
+bool Passes<T>::r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, bool outputs) {
+    reserve(p);
+    const int depth = net_.depth(), last = outputs ? depth : depth - 1;
+    bool moves = false;
+    for (int l = 0; l < last; ++l) {
+        const auto i = static_cast<std::size_t>(l);
+        const NetLayer& layer = net_.layers()[i];
+        const LayerPlace& place = net_.place(l);
+        moves_[i] = moves;
+        Term<T> terms[3];
+        int n_terms = 0;
+        if (v.forward[i]) terms[n_terms++] = {p.row(place.input), v.forward[i], layer.in, layer.in};
+        if (moves) terms[n_terms++] = {rh_[i], w.forward[i], layer.in, layer.in};
+        if (n_terms == 0) continue;
+        if (moves && layer.normaliser != 0.0) {
+            column_dots(p, layer.in, p.row(place.input), rh_[i], line_);
+            for (std::int64_t s = 0; s < p.samples; ++s) line_[s] *= static_cast<T>(-2.0 * layer.normaliser);
+            terms[n_terms++] = {line_, ones_.data(), 1, 1};
+        }
+        Finish<T> finish;
+        finish.bias = v.bias[i];
+        finish.gate = p.row(place.gate);
+        finish.raw = rz_[i];
+        if (moves && layer.skip != 0.0) finish.after = rh_[i], finish.after_scale = static_cast<T>(layer.skip);
+        multiply(p, layer.out, terms, n_terms, finish, l + 1 < depth ? rh_[i + 1] : rd_[0]);
+        moves = true;
+    }
+    if (!outputs) moves_[static_cast<std::size_t>(depth - 1)] = moves;
+    return moves;
+}
+
+template <class T>
+void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, const T* r_top, bool gauss_newton, int lowest, const Sink& sink) {
+    const T *rd = r_top, *re = nullptr;
+    T* next = rd_[0];
+    for (int l = net_.depth() - 1;; --l) {
+        const auto i = static_cast<std::size_t>(l);
+        Pair<T> pairs[2];
+        int n_pairs = 0;
+        if (rd) pairs[n_pairs++] = {rd, p.row(net_.place(l).input)};
+        if (!gauss_newton && moves_[i]) pairs[n_pairs++] = {p.row(net_.place(l).delta), rh_[i]};
+        if (n_pairs > 0) sink(l, pairs, n_pairs, rd);
+        if (l == lowest) return;
+
+        const NetLayer& layer = net_.layers()[i];
+        const LayerPlace& below = net_.place(l - 1);
+        Term<T> terms[2];
+        int n_terms = 0;
+        if (!gauss_newton && v.backward[i]) terms[n_terms++] = {p.row(net_.place(l).delta), v.backward[i], layer.out, layer.out};
+        if (rd) terms[n_terms++] = {rd, w.backward[i], layer.out, layer.out};
+        Finish<T> finish;
+        if (back_extra(l, p, re, pairs, n_pairs)) finish.before = extra_, finish.before_scale = T(1);
+        const bool moved = n_terms > 0 || finish.before;
+        if (!gauss_newton && below.curve >= 0 && moves_[i]) finish.curve = p.row(below.curve), finish.other = rz_[i - 1];
+        if (!moved && !finish.curve) {
+            rd = re = nullptr;
+            continue;
+        }
+        finish.gate = p.row(below.gate);
+        finish.raw = net_.layers()[i - 1].skip != 0.0 ? re_[l % 2] : nullptr;
+        multiply(p, layer.in, terms, n_terms, finish, next);
+        re = finish.raw;
+        rd = next;
+        next = next == rd_[0] ? rd_[1] : rd_[0];
+    }
+}
+
+template void pack(const Network&, const float*, const std::vector<char>&, int, bool, Weights<float>&);
+template void pack(const Network&, const double*, const std::vector<char>&, int, bool, Weights<double>&);
+template class Passes<float>;
+template class Passes<double>;
+
+}  // namespace nnqft

@@ -1,0 +1,79 @@
+// Forward, backward, and Pearlmutter's R-operator through a net, for one panel of samples. R is the derivative along v in parameter
+// space (V_l where the parameters have W_l):
+//
+//     Rz_l = V_l h_l + W_l Rh_l + v_l        Rh_{l+1} = g_l * Rz_l + skip_l Rh_l         g = a phi'(z)
+//     Re_l = V^T d + W^T Rd (layer l + 1)    Rd_l = g_l * Re_l + c_l * Rz_l              c = a phi''(z) e,  d = dL/dz,  e = dL/dh
+//     Hv in layer l: sum over samples of Rd_l h_l^T + d_l Rh_l^T
+//
+// B. A. Pearlmutter, Neural Computation 6 (1994) 147. Without the terms in V^T d, c and d Rh it is the Gauss-Newton product.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "nets/kernels.hpp"
+#include "nets/network.hpp"
+
+namespace nnqft {
+
+// Parameters or a direction, packed as the products read them: neurons of the layer in front (forward), its inputs (backward).
+template <class T>
+struct Weights {
+    std::vector<const T*> forward, backward, bias;  // null: all zero, or not asked for
+    std::vector<T> storage;
+};
+
+// From parameters of the layers in `mask` (empty: all), to which biases still point. Packs for the way back are made from layer
+// `backward_from` on. Offsets of the layers belong to parameters, not to directions.
+template <class T>
+void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, bool offsets, Weights<T>& to);
+
+// Network::rows() rows of `ld` numbers each, of which the first `samples`, a multiple of kPanelUnit, are in use. Extra samples are
+// harmless if their deltas in the last layer are zero: then all of theirs are.
+template <class T>
+struct Panel {
+    T* data;
+    std::int64_t samples, ld;
+    T* row(std::int64_t r) const { return r < 0 ? nullptr : data + r * ld; }
+};
+
+template <class T>
+class Passes {
+public:
+    explicit Passes(const Network& net);
+
+    // From h_0 in its place to all h_l, gates and curves; the outputs go to `outputs`, dim_out rows.
+    void forward(const Weights<T>& w, const Panel<T>& p, T* outputs);
+    // From the deltas of the last layer to all others; curves take in dL/dh.
+    void backward(const Weights<T>& w, const Panel<T>& p);
+    // Adds sum over samples of d h^T, in the order of the parameters.
+    void gradient(const Panel<T>& p, T* out);
+
+    // R of the activities along v, and of the outputs (in r_outputs()) if they are asked for. False if all of it is zero.
+    bool r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, bool outputs);
+    const T* r_outputs() const { return rd_[0]; }
+
+    // R-backward from R of the last deltas (null: zero), which may be r_top(). Calls sink(layer, pairs, n_pairs, Rd or null) for each
+    // layer of [lowest, depth), last first, if it has something: Hv there is the outer product of the pairs.
+    using Sink = std::function<void(int layer, const Pair<T>* pairs, int n_pairs, const T* rd)>;
+    void r_backward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, const T* r_top, bool gauss_newton, int lowest, const Sink& sink);
+    T* r_top() { return rd_[1]; }
+
+    const NetKernels<T>& kernels() const { return kernels_; }
+
+private:
+    void reserve(const Panel<T>& p);
+    void multiply(const Panel<T>& p, std::int64_t n_out, const Term<T>* terms, int n_terms, const Finish<T>& finish, T* out);
+    bool back_extra(int l, const Panel<T>& p, const T* e, const Pair<T>* pairs, int n_pairs);
+
+    const Network& net_;
+    const NetKernels<T>& kernels_;
+    std::int64_t reserved_ = 0;
+    std::vector<T> memory_, ones_;
+    std::vector<T*> rz_, rh_;        // per layer: R of its pre-activation where it has curvature, R of its input
+    std::vector<char> moves_;        // Rh of the input of layer l is not zero
+    T *rd_[2], *re_[2], *extra_, *line_;
+};
+
+}  // namespace nnqft

@@ -1,0 +1,1 @@
+"""Spectra of large symmetric operators; public names stand in `nnqft.lanczos`."""

@@ -1,0 +1,463 @@
+"""Spectral densities as quadratures: nodes and weights per probe, and everything that is read off them.
+
+    rho(x) = (1/n) sum_i delta(x - lambda_i)  ~  mean over probes of sum_k w_k delta(x - theta_k)
+
+Lanczos with k steps from a random vector v gives the Gauss rule of the measure sum_i (u_i . v)^2 / |v|^2 delta(x -
+lambda_i): exact for polynomials of degree 2k - 1, and by the inequalities of Chebyshev, Markov and Stieltjes its
+running sums enclose the distribution function. What is left is the spread between probes, from which every standard
+error comes.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import ndtr
+
+from .. import _store
+from .._estimate import Estimate
+from ..errors import ArgumentError, ShapeError, StateError
+
+__all__ = ["SpectralDensity", "Count", "symlog", "mean_and_error"]
+
+_FORMAT = "nnqft.spectral_density/1"
+_WIDTH = 0.6  # of a Gaussian, in distances between nodes: equally spaced ones ripple by 2 exp(-2 pi^2 0.6^2) = 0.2 %
+# Local distances are kept within these multiples of their median: an outlier must not be smeared over the gap before it.
+# On the signed logarithmic axis few nodes fall on the decades next to 0, and only those are wide apart.
+_SPREAD = {"linear": (0.1, 3.0), "symlog": (0.1, 10.0)}
+_ATOM = 5.0  # a kernel, say, stays a narrow peak
+_KAPPA = 3.0
+
+
+@dataclass(frozen=True)
+class Count:
+    """Number of eigenvalues in an interval.
+
+    Attributes
+    ----------
+    estimate : Estimate
+        The number, with its standard error over probes; nan where a probe has no node inside and its Krylov space is
+        not closed: k steps may not have resolved what is there.
+    low, high : float
+        What k steps of Lanczos leave open for certain, averaged over probes: the Chebyshev-Markov-Stieltjes bounds.
+        They are wider than the usual error by the two nodes next to each end; more steps bring them together.
+    interval : (float, float)
+        Closed at both ends, in the operator's units.
+    """
+
+    estimate: Estimate
+    low: float
+    high: float
+    interval: tuple
+
+    def __float__(self):
+        return float(self.estimate)
+
+    def __repr__(self):
+        return f"Count({self.estimate!r} in [{self.interval[0]:.3g}, {self.interval[1]:.3g}], bounds {self.low:.4g} to {self.high:.4g})"
+
+
+def mean_and_error(values, exact=False):
+    """Mean over the first axis and its standard error: nan from one value, 0 if `exact`."""
+    values = np.asarray(values, dtype=np.float64)
+    mean = values.mean(axis=0)
+    if exact:
+        return mean, np.zeros_like(mean)
+    if len(values) < 2:
+        return mean, np.full_like(mean, np.nan)
+    return mean, values.std(axis=0, ddof=1) / np.sqrt(len(values))
+
+
+def symlog(x, threshold):
+    """Signed logarithm asinh(x / 2t) / ln 10: x / (2 t ln 10) near 0, sign(x) log10(|x| / t) beyond t.
+
+    Examples
+    --------
+    >>> symlog(np.array([-10.0, 0.0, 1000.0]), 0.01).round(3).tolist()
+    [-3.0, 0.0, 5.0]
+    """
+    return np.arcsinh(np.asarray(x, dtype=np.float64) / (2 * threshold)) / np.log(10)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SpectralDensity:
+    """Density of eigenvalues of a symmetric operator, per unit mass, as quadratures with error bars.
+
+    Attributes
+    ----------
+    nodes : array, shape (probes, k), float64
+        Ritz values, increasing, in the operator's units; nan behind the steps a probe took.
+    weights : array, shape (probes, k), float64
+        Their shares; a row sums to 1, padding is 0.
+    n : int
+        Dimension of the operator.
+    exact : bool
+        The nodes are all eigenvalues: no errors.
+    complete : array, shape (probes,), bool
+        The Krylov space of the probe closed: its rule is its whole measure.
+    how : dict
+        How it was made: steps, probes, seed, distribution.
+
+    Notes
+    -----
+    Standard errors are those of the mean over probes; one probe gives nan. They know nothing of what k steps cannot
+    resolve: `cdf_bounds` and `count` say that. L. Lin, Y. Saad, C. Yang, SIAM Review 58 (2016) 34; T. Chen, T. Trogdon,
+    S. Ubaru, arXiv:2105.06595 (k >= 12 / t + 1/2 and probes >= 4 log(2 n / eta) / ((n + 2) t^2) give a Wasserstein
+    error of t times the spectrum's range with probability 1 - eta).
+
+    Examples
+    --------
+    >>> S = SpectralDensity.from_eigenvalues([-1.0, 0.0, 1.0, 2.0])
+    >>> S.moment(2), float(S.cdf(0.5)), round(float(S.trace(np.exp)), 6)
+    (1.5(0), 0.5, 11.475217)
+    """
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    n: int
+    exact: bool = False
+    complete: np.ndarray | None = None
+    how: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        nodes, weights = (np.array(x, dtype=np.float64, ndmin=2) for x in (self.nodes, self.weights))
+        if nodes.ndim != 2 or nodes.shape != weights.shape or not nodes.size:
+            raise ShapeError(
+                f"nodes and weights need one common shape (probes, k); got {nodes.shape} and {weights.shape}"
+            )
+        used = ~np.isnan(nodes)
+        if not (
+            np.isfinite(nodes[used]).all() and np.isfinite(weights).all() and (weights >= 0).all() and used[:, 0].all()
+        ):
+            raise ArgumentError("nodes must be finite (nan only as padding), weights finite and not negative")
+        if (weights[~used] != 0).any() or abs(weights.sum(axis=1) - 1).max() > 1e-6:
+            raise ArgumentError("the weights of every probe must sum to 1, and be 0 where the node is nan")
+        complete = np.full(len(nodes), self.exact) if self.complete is None else np.array(self.complete, dtype=bool)
+        if complete.shape != (len(nodes),):
+            raise ShapeError(f"complete has shape {complete.shape}; expected ({len(nodes)},), one per probe")
+        fields = {"nodes": nodes, "weights": weights, "n": int(self.n), "complete": complete, "how": dict(self.how)}
+        for name, value in fields.items():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_eigenvalues(cls, eigenvalues):
+        """The exact density of known eigenvalues: array, shape (n,), any order."""
+        values = np.sort(np.asarray(eigenvalues, dtype=np.float64))
+        if values.ndim != 1 or not values.size:
+            raise ShapeError(f"eigenvalues have shape {values.shape}; expected (n,) with n >= 1")
+        return cls(
+            values[None], np.full((1, len(values)), 1 / len(values)), len(values), True, how={"estimator": "exact"}
+        )
+
+    @property
+    def probes(self):
+        return len(self.nodes)
+
+    @property
+    def edges(self):
+        """Smallest and largest node."""
+        return float(np.nanmin(self.nodes)), float(np.nanmax(self.nodes))
+
+    @property
+    def _x(self):
+        """The nodes with padding moved onto a probe's first one, where its weight 0 does no harm."""
+        return np.where(np.isnan(self.nodes), self.nodes[:, :1], self.nodes)
+
+    def _estimate(self, values, factor=1.0):
+        mean, error = mean_and_error(values, self.exact)
+        return Estimate(factor * mean, abs(factor) * error, len(values), self.how)
+
+    # ---- averages
+
+    def mean(self, f):
+        """Average of f over the spectrum, tr f(A) / n.
+
+        Parameters
+        ----------
+        f : callable
+            Vectorised, float64 in, real out.
+
+        Returns
+        -------
+        Estimate
+            In the units of f.
+
+        Raises
+        ------
+        ArgumentError
+            If f is not finite on the nodes: log at eigenvalues that are not positive, say.
+        """
+        x = self._x
+        with np.errstate(all="ignore"):
+            values = np.asarray(f(x), dtype=np.float64)
+        if values.shape != x.shape:
+            raise ShapeError(f"f returned shape {values.shape} for {x.shape}: it must act element by element")
+        bad = ~np.isfinite(values) & (self.weights > 0)
+        if bad.any():
+            raise ArgumentError(
+                f"f is {values[bad][0]} at the node {x[bad][0]:.6g}; it must be finite on the whole spectrum"
+            )
+        return self._estimate((np.where(bad | (self.weights == 0), 0.0, values) * self.weights).sum(axis=1))
+
+    def moment(self, j):
+        """Moment tr A^j / n, per unit mass: an Estimate, exact in each probe up to j = 2k - 1."""
+        if not isinstance(j, int | np.integer) or j < 0:
+            raise ArgumentError(f"j is {j!r}; expected an integer >= 0")
+        return self.mean(lambda x: x ** int(j))
+
+    def trace(self, f=None):
+        """Trace of f(A), of A itself by default: an Estimate in the units of f. `f` as for `mean`."""
+        share = self.mean(f or (lambda x: x))
+        return Estimate(self.n * share.mean, self.n * share.stderr, share.n, self.how)
+
+    def logdet(self):
+        """log det A = tr log A, an Estimate. ArgumentError if a node is not positive."""
+        low = self.edges[0]
+        if low <= 0:
+            raise ArgumentError(
+                f"the smallest node is {low:.6g}: the log-determinant needs a positive definite operator"
+            )
+        return self.trace(np.log)
+
+    # ---- distribution
+
+    def _below(self, x, side):
+        """Mass of every probe below x ("left") or up to and with x ("right"): shape (probes, len(x))."""
+        out = np.empty((self.probes, len(x)))
+        for row, nodes, weights in zip(out, self.nodes, self.weights, strict=True):
+            used = ~np.isnan(nodes)
+            total = np.concatenate([[0.0], np.cumsum(weights[used])])
+            row[:] = np.minimum(total[np.searchsorted(nodes[used], x, side=side)], 1.0)
+        return out
+
+    def cdf(self, x, *, sigma="auto", stderr=False):
+        """Share of eigenvalues up to x.
+
+        Parameters
+        ----------
+        x : float or array
+            In the operator's units.
+        sigma : "auto", "global", float > 0 or 0
+            Widths of the nodes, as for `density`: the curve is its integral. 0: the steps of the quadrature, a node
+            counting half at its own place. Exact densities and spectra of one point have steps anyway, whole ones if
+            exact.
+        stderr : bool
+            Return (values, standard errors over probes).
+
+        Returns
+        -------
+        float or array, shape of x; a pair of them with `stderr`
+
+        Notes
+        -----
+        For a continuous spectrum "auto" is two to four times closer than steps, whose error is half a weight.
+        """
+        at, shape = _points(x)
+        low, high = self.edges
+        if self.exact:
+            values = self._below(at, "right")
+        elif (not isinstance(sigma, str) and sigma == 0) or high - low <= 1e-12 * max(abs(low), abs(high)):
+            values = (self._below(at, "right") + self._below(at, "left")) / 2
+        else:
+            values = self._smoothed(self._x, at, self._widths(self._x, sigma), ndtr, self.weights)
+        mean, error = (y.reshape(shape)[()] for y in mean_and_error(values, self.exact))
+        return (mean, error) if stderr else mean
+
+    def cdf_bounds(self, x):
+        """Lower and upper bound on the share of eigenvalues up to x, from finite k: two arrays of the shape of x.
+
+        They enclose the distribution of each probe's own measure (means over probes are returned); the spread between
+        probes comes on top. In exact arithmetic, with x between the nodes j and j + 1:
+        w_1 + .. + w_{j-1} <= F(x) <= w_1 + .. + w_{j+1}. Szego, Orthogonal Polynomials, section 3.41.
+        """
+        at, shape = _points(x)
+        low, high = np.empty((2, self.probes, len(at)))
+        for p, (nodes, weights) in enumerate(zip(self.nodes, self.weights, strict=True)):
+            used = ~np.isnan(nodes)
+            below = np.searchsorted(nodes[used], at, side="right")
+            total = np.concatenate([[0.0], np.minimum(np.cumsum(weights[used]), 1.0)])
+            if self.complete[p]:
+                low[p] = high[p] = total[below]
+            else:
+                low[p], high[p] = total[np.maximum(below - 1, 0)], total[np.minimum(below + 1, len(total) - 1)]
+        return low.mean(axis=0).reshape(shape)[()], high.mean(axis=0).reshape(shape)[()]
+
+    def count(self, low, high):
+        """Number of eigenvalues in [low, high]: a `Count`, with probe error and bounds from finite k."""
+        if not low <= high:
+            raise ArgumentError(f"the interval [{low}, {high}] is empty")
+        at_low, at_high = (np.array([float(x)]) for x in (low, high))
+        share = self._below(at_high, "right")[:, 0] - self._below(at_low, "left")[:, 0]
+        estimate = self._estimate(share, self.n)
+        if ((share == 0) & ~self.complete).any():  # nothing there, or nothing yet: k steps cannot tell
+            estimate = Estimate(estimate.mean, np.nan, estimate.n, estimate.how)
+        below = np.nextafter(at_low, -np.inf)
+        (least_high, most_high), (least_low, most_low) = self.cdf_bounds(at_high), self.cdf_bounds(below)
+        bounds = max(least_high - most_low, [0.0])[0], min(most_high - least_low, [1.0])[0]
+        return Count(estimate, *(self.n * float(b) for b in bounds), (float(low), float(high)))
+
+    def near_zero(self, tol):
+        """Number of eigenvalues with |lambda| <= tol: a `Count`. tol > 0 in the operator's units."""
+        if not (np.isfinite(tol) and tol > 0):
+            raise ArgumentError(f"tol is {tol}; expected a positive size below which an eigenvalue counts as zero")
+        return self.count(-tol, tol)
+
+    @property
+    def stderr(self):
+        """Largest standard error of the distribution function over probes: how well the whole curve is known."""
+        x = np.unique(self.nodes[~np.isnan(self.nodes)])
+        return float(np.max(self.cdf(x, stderr=True)[1]))
+
+    # ---- densities
+
+    def threshold(self):
+        """Default size below which the signed logarithm is linear: 1e-4 of the largest |node|."""
+        return 1e-4 * max(map(abs, self.edges)) or 1.0
+
+    def grid(self, points=512, *, scale="linear", threshold=None):
+        """Points in the operator's units that cover the spectrum and its smoothing, evenly in x or in symlog(x)."""
+        t = self._scale(scale, threshold)
+        u = self._x if t is None else symlog(self._x, t)
+        margin = 4 * self._widths(u, "auto", scale).max()
+        u = np.linspace(u.min() - margin, u.max() + margin, points)
+        return u if t is None else 2 * t * np.sinh(u * np.log(10))
+
+    def density(self, grid, *, sigma="auto", scale="linear", threshold=None, stderr=False):
+        """Smoothed density on a grid.
+
+        Parameters
+        ----------
+        grid : float or array
+            In the operator's units, whatever the scale.
+        sigma : "auto", "global" or float > 0
+            Standard deviation of the Gaussian at a node. "auto": 0.6 of the distance between neighbouring nodes, so
+            that the curve shows what k steps resolve, in the bulk and at outliers. "global": one width for all,
+            range / ((k - 1) sqrt(8 log 3)). A float is in the operator's units ("linear") or in decades ("symlog").
+        scale : "linear" or "symlog"
+            "symlog": density per unit of u = symlog(x, threshold), a decade on either side of zero.
+        threshold : float, optional
+            Size below which symlog is linear. Default: `threshold()`.
+        stderr : bool
+            Return (values, standard errors over probes).
+
+        Returns
+        -------
+        array, shape of grid; a pair of them with `stderr`
+            Integrates to 1 over x, or over u.
+
+        Raises
+        ------
+        ArgumentError
+            If all nodes coincide and `sigma` is not given: a spectrum of one point has no width.
+
+        Notes
+        -----
+        Cost O(grid probes k). The width "global" is that of V. Papyan, arXiv:1811.07062.
+        """
+        t = self._scale(scale, threshold)
+        x, shape = _points(grid)
+        u, at = (self._x, x) if t is None else (symlog(self._x, t), symlog(x, t))
+        widths = self._widths(u, sigma, scale)
+        values = self._smoothed(u, at, widths, lambda t: np.exp(-0.5 * t * t), self.weights / widths)
+        mean, error = (y.reshape(shape)[()] for y in mean_and_error(values / np.sqrt(2 * np.pi), self.exact))
+        return (mean, error) if stderr else mean
+
+    @staticmethod
+    def _smoothed(nodes, at, widths, kernel, weights):
+        """sum_k weights_k kernel((at - nodes_k) / widths_k) of every probe: shape (probes, len(at))."""
+        values = np.empty((len(nodes), len(at)))
+        for row, node, width, weight in zip(values, nodes, widths, weights, strict=True):
+            for first in range(0, len(at), 4096):
+                row[first : first + 4096] = kernel((at[first : first + 4096, None] - node) / width) @ weight
+        return values
+
+    def _scale(self, scale, threshold):
+        """None for a linear axis, else the threshold of the signed logarithm."""
+        if scale not in ("linear", "symlog"):
+            raise ArgumentError(f'scale is {scale!r}; expected "linear" or "symlog"')
+        if scale == "linear":
+            return None
+        t = self.threshold() if threshold is None else float(threshold)
+        if not (np.isfinite(t) and t > 0):
+            raise ArgumentError(f"threshold is {threshold}; expected a positive size in the operator's units")
+        return t
+
+    def _widths(self, u, sigma, scale="linear"):
+        """Standard deviations of the Gaussians at the nodes u (probes, k)."""
+        if not isinstance(sigma, str):
+            sigma = float(sigma)
+            if not (np.isfinite(sigma) and sigma > 0):
+                raise ArgumentError(f'sigma is {sigma}; expected a positive width, "auto" or "global"')
+            return np.full(u.shape, sigma)
+        if sigma not in ("auto", "global"):
+            raise ArgumentError(f'sigma is {sigma!r}; expected a positive width, "auto" or "global"')
+        span = u.max() - u.min()
+        steps = int((~np.isnan(self.nodes)).sum(axis=1).max())
+        if span <= 1e-12 * abs(u).max():
+            raise ArgumentError("all nodes coincide: a spectrum of one point has no width of its own; give sigma=")
+        if sigma == "global":
+            return np.full(u.shape, span / (max(steps - 1, 1) * np.sqrt(8 * np.log(_KAPPA))))
+        out, (low, high) = np.empty(u.shape), _SPREAD[scale]
+        for row, nodes, weights, used in zip(out, u, self.weights, ~np.isnan(self.nodes), strict=True):
+            distinct = np.unique(nodes[used])
+            distinct = distinct[
+                np.concatenate([[True], np.diff(distinct) > 1e-8 * span])
+            ]  # not the copies that lost orthogonality makes
+            gaps = np.diff(distinct) if len(distinct) > 1 else np.array([span / max(steps, 2)])
+            middle = np.median(gaps)
+            here = np.interp(nodes, (distinct[1:] + distinct[:-1]) / 2, gaps) if len(distinct) > 1 else middle
+            row[:] = _WIDTH * np.clip(here, low * middle, high * middle)
+            row[_atoms(weights)] = _WIDTH * low * middle
+        return out
+
+    # ---- storage
+
+    def to_dict(self):
+        """Plain dict of lists, ready for JSON (padding is None)."""
+        nodes = [[None if np.isnan(x) else x for x in row] for row in self.nodes.tolist()]
+        return {
+            "nodes": nodes,
+            "weights": self.weights.tolist(),
+            "n": self.n,
+            "exact": self.exact,
+            "how": dict(self.how),
+        }
+
+    def save(self, path):
+        """Write everything to one .npz file, atomically; no pickle."""
+        header = {"format": _FORMAT, "n": self.n, "exact": self.exact, "how": self.how}
+        _store.save(path, header, {"nodes": self.nodes, "weights": self.weights, "complete": self.complete})
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote. StateError for any file that is not whole and consistent."""
+        header, arrays = _store.load(path, expect=_expected_members)
+        try:
+            return cls(**arrays, n=header["n"], exact=header["exact"], how=header["how"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise StateError(f"{path} is whole, but holds no spectral density ({error})") from error
+
+    def __repr__(self):
+        low, high = self.edges
+        return f"SpectralDensity(n={self.n}, probes={self.probes}, k={self.nodes.shape[1]}, nodes from {low:.6g} to {high:.6g})"
+
+
+def _atoms(weights):
+    """Nodes that carry _ATOM times both neighbours: the weights of a density change slowly from node to node."""
+    padded = np.concatenate([[0.0], weights, [0.0]])
+    return weights > _ATOM * np.maximum(padded[:-2], padded[2:])
+
+
+def _points(x):
+    """x as a flat float64 array, checked, and its shape."""
+    x = np.asarray(x, dtype=np.float64)
+    if np.isnan(x).any():
+        raise ArgumentError("x holds nan; expected numbers")
+    return x.ravel(), x.shape
+
+
+def _expected_members(header):
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise StateError(f"this is not a file of {_FORMAT}")
+    return {"nodes": (np.float64, (None, None)), "weights": (np.float64, (None, None)), "complete": (np.bool_, (None,))}

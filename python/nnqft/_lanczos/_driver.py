@@ -1,0 +1,330 @@
+"""Lanczos tridiagonalisation: `lanczos`, its result and its state."""
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.linalg import eigh_tridiagonal
+
+from .. import _blas, _core  # noqa: F401  (_blas connects the kernels)
+from .._run import integer, thread_count
+from ..errors import ArgumentError, ShapeError, StateError
+from ..networks import as_key
+from ._operators import as_operator, native_handle
+
+__all__ = ["Lanczos", "LanczosState", "lanczos"]
+
+_KERNELS = {np.dtype(np.float64): _core.Lanczos64, np.dtype(np.float32): _core.Lanczos32}
+_MAX = 2**62
+# Of |u.Av - v.Au| relative to |Au| + |Av|, u and v Gaussian: above the rounding of an operator's products, by far.
+_SYMMETRY = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-3}
+
+
+class LanczosState:
+    """What a run needs to go on: pass one as `state` to `lanczos`, which fills it step by step.
+
+    It holds every finished step even where the call ended with an exception (Ctrl-C, an error in an operator), and is a result's `state`
+    otherwise.
+
+    Attributes
+    ----------
+    steps : array of int, shape (probes,)
+        Finished steps.
+
+    Examples
+    --------
+    >>> state = LanczosState()
+    >>> A = np.diag(np.arange(1.0, 50.0))
+    >>> _ = lanczos(A, 5, state=state)
+    >>> state.steps
+    array([5])
+    >>> lanczos(A, 9, state=state).steps
+    array([9])
+    """
+
+    def __init__(self):
+        self._core = None
+        self._made = {}
+
+    @property
+    def steps(self):
+        return np.zeros(0, np.int64) if self._core is None else self._core.steps
+
+    def __repr__(self):
+        return f"<LanczosState: {len(self.steps)} probes, steps {self.steps.tolist()}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Lanczos:
+    """T = Q^T A Q for each probe, Q = (q_0 ... q_{k-1}), q_0 along the probe.
+
+    Attributes
+    ----------
+    alpha, beta : arrays, shape (probes, k), float64
+        Diagonal of T, and beta[:, j] between j and j + 1; beta[:, k - 1] is the norm of the residual. Zero beyond `steps`.
+    steps : array of int, shape (probes,)
+        Less than k where the Krylov space was complete before, or the callback stopped.
+    breakdown : array of bool, shape (probes,)
+        The Krylov space is complete: the nodes are eigenvalues, and the quadrature is exact.
+    norm2 : array, shape (probes,)
+        |v_0|^2; n for "rademacher" and "sphere".
+    basis : array, shape (probes, max(steps), n), or None
+        The vectors q_j, if they were asked for; zero beyond `steps`.
+    state : LanczosState
+        For more steps or probes.
+    seed, distribution, reorth
+        How the run was made; seed None for given vectors.
+
+    Examples
+    --------
+    >>> nodes, weights = lanczos(np.diag([1.0, 1.0, 4.0]), 3).eigen()
+    >>> nodes.round(12), weights.round(12)
+    (array([[ 1.,  4., nan]]), array([[0.66666667, 0.33333333, 0.        ]]))
+    """
+
+    alpha: np.ndarray
+    beta: np.ndarray
+    steps: np.ndarray
+    breakdown: np.ndarray
+    norm2: np.ndarray
+    basis: np.ndarray | None
+    state: LanczosState = field(repr=False)
+    seed: int | None
+    distribution: str | None
+    reorth: str
+
+    def __repr__(self):
+        return f"<Lanczos: {len(self.steps)} probes, {self.alpha.shape[1]} steps, n = {self.state._core.size}, reorth={self.reorth!r}>"
+
+    @property
+    def residual(self):
+        """The next vector of each probe, shape (probes, n): unit length, or zero after a breakdown."""
+        if not np.array_equal(self.state.steps, self.steps):
+            raise StateError(f"the state has gone on to steps {self.state.steps.tolist()}: ask the newer result for its residual")
+        return self.state._core.residual()
+
+    def eigen(self):
+        """Nodes and weights of the Gauss quadrature of each probe's spectral measure.
+
+        sum_k w_k f(theta_k) = v.f(A) v / v.v, exact for polynomials of degree up to 2 steps - 1.
+
+        Returns
+        -------
+        nodes : array, shape (probes, k), float64
+            Eigenvalues of T (Ritz values), ascending, in units of A; NaN beyond `steps`.
+        weights : array, shape (probes, k), float64
+            Squared first components of T's eigenvectors; they add up to 1. Zero beyond `steps`.
+
+        Notes
+        -----
+        O(k^3) per probe. T is scaled by a power of two before, so that scaling A by one scales the nodes to the bit. G. H. Golub and
+        J. H. Welsch, Math. Comp. 23 (1969) 221.
+
+        Examples
+        --------
+        >>> nodes, weights = lanczos(np.diag(np.arange(10.0)), 10).eigen()
+        >>> np.allclose(nodes, np.arange(10)), np.allclose(weights, 0.1)
+        (True, True)
+        """
+        nodes, weights = np.full(self.alpha.shape, np.nan), np.zeros(self.alpha.shape)
+        for p, steps in enumerate(self.steps):
+            alpha, beta = self.alpha[p, :steps], self.beta[p, : max(steps - 1, 0)]
+            if steps == 0:
+                continue
+            _, exponent = np.frexp(max(np.abs(alpha).max(), beta.max(initial=0.0)))
+            theta, vectors = eigh_tridiagonal(np.ldexp(alpha, -exponent), np.ldexp(beta, -exponent))
+            nodes[p, :steps] = np.ldexp(theta, exponent)
+            weights[p, :steps] = vectors[0] ** 2
+        return nodes, weights
+
+
+def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", reorth="full", dtype=None, basis=False, callback=None,
+            state=None, threads=None, check_symmetric=True):  # fmt: skip
+    """Lanczos tridiagonalisation T = Q^T A Q of a symmetric operator, from one or many start vectors in lockstep.
+
+    w = A q_j - beta_{j-1} q_{j-1};  alpha_j = q_j.w;  w -= alpha_j q_j;  beta_j = |w|;  q_{j+1} = w / beta_j.
+
+    Parameters
+    ----------
+    op : array, sparse CSR matrix, object with matvec, Operator
+        See `as_operator`. Symmetric, n x n, any units.
+    k : int
+        Steps, counted from the beginning of a resumed state; more than n are n.
+    v0 : array, shape (n,) or (probes, n), float64 or float32, optional
+        Start vectors, of any length but zero. With `state`: further probes.
+    probes : int, optional
+        How many start vectors to draw, by default one; with `state`, how many there shall be in all. Element i of probe p is a pure
+        function of (seed, p, i).
+    seed : int, SeedSequence or Generator
+    distribution : {"rademacher", "gaussian", "sphere"}
+        Of the elements: +-1; standard normal; normal and then scaled to |v|^2 = n.
+    reorth : {"full", "none", "partial"}
+        Gram-Schmidt against all earlier vectors at every step, with a second pass where the first shortened the vector below 0.7: T has no
+        ghosts, Q is orthonormal to rounding. "none": three vectors per probe whatever k; the quadrature stays right, but converged
+        eigenvalues repeat. "partial": where Simon's recurrence finds orthogonality worse than sqrt(eps).
+    dtype : float64 or float32, optional
+        Of the vectors; default that of the operator. alpha and beta are summed in float64 always.
+    basis : bool
+        Return Q too.
+    callback : callable, optional
+        callback(step, alpha, beta) after each step, with copies of shape (probes, step); True stops the run.
+    state : LanczosState, optional
+        Of an earlier result, with the same operator: goes on from there, to the same bits as an uninterrupted run. Empty: filled.
+    threads : int, optional
+        Default: all CPUs this process may use. The same bits for any number.
+    check_symmetric : bool
+        Compare A's two triangles, or u.Av with v.Au for a random pair.
+
+    Returns
+    -------
+    Lanczos
+
+    Raises
+    ------
+    ShapeError
+        If op is not square, or v0 does not fit it.
+    ArgumentError
+        If op is not symmetric or returns a NaN or an infinity (the message names step and probe), a start vector is zero or not finite,
+        the vectors do not fit into memory, or an argument makes no sense.
+    StateError
+        If `state` belongs to another kind of run, or is in use.
+
+    Notes
+    -----
+    Memory: n * probes * itemsize times 3 for "none", times k + 1 otherwise. Cost: k products and, for reorth="full", 4 n k^2 operations a
+    probe. A probe stops at step j where beta_j <= 32 eps max(abs(alpha) + beta) sqrt(j): relative to the operator, so that scaling A by a
+    power of two changes exponents alone. C. C. Paige, J. Inst. Maths Applics 10 (1972) 373, algorithm A(2,7); J. W. Daniel et al., Math.
+    Comp. 30 (1976) 772; H. D. Simon, Math. Comp. 42 (1984) 115.
+
+    Examples
+    --------
+    >>> A = np.diag(np.arange(1.0, 101.0))
+    >>> run = lanczos(A, 20, probes=4, seed=1)
+    >>> run.alpha.shape
+    (4, 20)
+    >>> nodes, weights = run.eigen()
+    >>> float((weights[0] * nodes[0]).sum().round(9))       # Rademacher: exactly tr A / n
+    50.5
+    """
+    op = as_operator(op, dtype=dtype) if not hasattr(op, "native") else as_operator(op)
+    n = op.shape[0]
+    k = min(integer("k", k, 1, _MAX), n)
+    threads = thread_count(threads)
+    kind = _vector_dtype(op, dtype, v0)
+    if callback is not None and not callable(callback):
+        raise ArgumentError(f"callback is {type(callback).__name__}; expected a callable(step, alpha, beta)")
+    state = LanczosState() if state is None else state
+    if not isinstance(state, LanczosState):
+        raise ArgumentError(f"state is {type(state).__name__}; expected the .state of an earlier result, or a LanczosState()")
+    handle = native_handle(op, kind)
+    fresh = state._core is None
+    vectors = _start_vectors(v0, n, kind)
+    core, made = _prepared(state, n, kind, reorth, bool(basis), distribution, seed)
+    wanted = None if probes is None else integer("probes", probes, 1, _MAX)
+    if vectors is not None and wanted is not None and wanted != len(vectors) + core.probes:
+        raise ArgumentError(f"probes is {wanted}, but v0 has {len(vectors)} vectors{'' if fresh else f' and the state {core.probes}'}: leave probes out")
+    more = 0 if vectors is not None else (1 if fresh else core.probes) - core.probes if wanted is None else wanted - core.probes
+    if more < 0:
+        raise ArgumentError(f"probes is {wanted}, the state has {core.probes} already; expected at least as many")
+    if more and made["seed"] is None and not fresh:
+        raise ArgumentError("the state began from given vectors: pass more of them as v0, not probes")
+    _affordable(core, n, core.probes + (more or (0 if vectors is None else len(vectors))), k, reorth, basis)
+    if check_symmetric and fresh:
+        _check_symmetric(op, threads)
+    if vectors is not None:
+        core.add(vectors)
+        made["seed"] = None
+    elif more:
+        core.draw(more, distribution, made["seed"])
+    state._core, state._made = core, made
+
+    after = None if callback is None else lambda step: callback(step, core.alpha[:, :step], core.beta[:, :step])
+    core.advance(handle, k, threads, after)
+    return Lanczos(_padded(core.alpha, k), _padded(core.beta, k), core.steps, core.breakdown, core.norm2, core.basis() if basis else None, state, made["seed"],
+                   None if made["seed"] is None else made["distribution"], made["reorth"])  # fmt: skip
+
+
+def _padded(columns, k):
+    return np.pad(columns, ((0, 0), (0, max(0, k - columns.shape[1]))))
+
+
+def _vector_dtype(op, dtype, v0):
+    if dtype is not None and np.dtype(dtype) not in _KERNELS:
+        raise ShapeError(f"dtype is {np.dtype(dtype)}; expected float64 or float32")
+    kind = op.dtype if dtype is None else np.dtype(dtype)
+    if v0 is not None and np.asarray(v0).dtype != kind:
+        raise ShapeError(f"v0 has dtype {np.asarray(v0).dtype}, the run's vectors are {kind}: call v0.astype(np.{kind})")
+    return kind
+
+
+def _start_vectors(v0, n, kind):
+    if v0 is None:
+        return None
+    v0 = np.asarray(v0)
+    rows = v0[None] if v0.ndim == 1 else v0
+    if rows.ndim != 2 or rows.shape[1] != n or rows.shape[0] == 0:
+        raise ShapeError(f"v0 has shape {v0.shape}; expected ({n},) or (probes, {n})")
+    return np.require(rows, requirements=["C", "A"])
+
+
+def _prepared(state, n, kind, reorth, basis, distribution, seed):
+    """The C++ state behind `state`, made now if there is none."""
+    key = as_key(seed)
+    made = {"n": n, "dtype": kind, "reorth": reorth, "basis": basis, "distribution": distribution, "seed": key}
+    if distribution not in ("rademacher", "gaussian", "sphere"):
+        raise ArgumentError(f"distribution is {distribution!r}; expected 'rademacher', 'gaussian' or 'sphere'")
+    if reorth not in ("full", "none", "partial"):
+        raise ArgumentError(f"reorth is {reorth!r}; expected 'full', 'none' or 'partial'")
+    if state._core is None:
+        return _KERNELS[kind](n, reorth, basis), made
+    was = state._made
+    names = ["n", "dtype", "reorth"] + (["distribution", "seed"] if was["seed"] is not None and key != 0 else [])
+    for name in names:
+        if was[name] != made[name]:
+            raise StateError(f"the state was made with {name}={was[name]!s}, this call has {made[name]!s}: go on with the same, or begin a new state")
+    if basis and not was["basis"] and reorth == "none":
+        raise StateError("the state kept no basis: begin a new one with basis=True")
+    return state._core, dict(was)
+
+
+def _affordable(core, n, probes, k, reorth, basis):
+    need = core.bytes(n, probes, k, reorth, bool(basis))
+    have = _available_memory()
+    if need > have:
+        raise ArgumentError(f"{probes} probes of {k} steps with reorth={reorth!r} need {need / 1e9:.3g} GB for their vectors, {have / 1e9:.3g} GB are free: "
+                            'take fewer probes at a time or fewer steps, reorth="none" (three vectors), or dtype=np.float32')  # fmt: skip
+
+
+def _available_memory():
+    """Bytes that can be had, by the kernel's estimate; where there is none, all that addresses reach."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return 1024.0 * int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return 2.0**47
+
+
+def _check_symmetric(op, threads):
+    if hasattr(op.native, "asymmetry"):
+        difference, largest = op.native.asymmetry(threads)
+        if difference > 64 * np.finfo(op.dtype).eps * largest:
+            raise ArgumentError(f"A is not symmetric: max |A_ij - A_ji| is {difference:.3g}, max |A_ij| is {largest:.3g}; pass (A + A.T) / 2, "
+                                "or check_symmetric=False to use the upper triangle")  # fmt: skip
+        return
+    n = op.shape[0]
+    pair = np.stack([_core.lanczos_start("gaussian", 0x5E1F, p, n) for p in (0, 1)], axis=1)
+    product = op.matmat(pair.astype(op.dtype)).astype(np.float64)
+    size = np.abs(product).max()
+    if not np.isfinite(size) or size == 0.0:
+        return  # the first step says what is wrong
+    product /= size
+    difference = abs(pair[:, 0] @ product[:, 1] - pair[:, 1] @ product[:, 0])
+    if difference > _SYMMETRY[op.dtype] * np.linalg.norm(product, axis=0).sum():
+        raise ArgumentError(f"the operator is not symmetric: |u.Av - v.Au| is {difference / np.linalg.norm(product, axis=0).sum():.3g} of |Au| + |Av| for random u, v; "
+                            "symmetrise it, or pass check_symmetric=False")  # fmt: skip

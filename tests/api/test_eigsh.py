@@ -1,0 +1,95 @@
+"""What eigsh and outliers take, return and refuse."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from nnqft.errors import ArgumentError, NNQFTWarning, ShapeError
+from nnqft.lanczos import eigsh, outliers
+
+A = np.diag(np.arange(1.0, 41.0))
+
+
+def test_all_kinds_of_operators_give_the_same_pairs():
+    kinds = [A, np.asfortranarray(A), sp.csr_array(A), sp.linalg.aslinearoperator(A), A[::-1, ::-1][::-1, ::-1]]
+    for op in kinds:
+        w, V = eigsh(op, 3)
+        np.testing.assert_allclose(w, [38, 39, 40], rtol=1e-10)
+        assert V.shape == (40, 3) and V.dtype == w.dtype == np.float64
+
+
+def test_equal_seeds_give_equal_bits():
+    for one, two in ((eigsh(A, 3, seed=5), eigsh(A, 3, seed=5)),):
+        np.testing.assert_array_equal(one[0], two[0])
+        np.testing.assert_array_equal(one[1], two[1])
+    assert abs(abs(eigsh(A, 3, seed=5)[1]) - abs(eigsh(A, 3, seed=6)[1])).max() < 1e-8
+
+
+def test_what_did_not_converge_is_said_and_flagged():
+    G = np.random.default_rng(1).normal(size=(300, 300))
+    with pytest.warns(NNQFTWarning, match="did not converge"):
+        w, V, info = eigsh(G + G.T, 4, ncv=8, max_restarts=2, return_info=True)
+    assert not info.converged.all() and not info.verified and info.restarts == 2
+    # The residual is a true bound all the same.
+    values = np.linalg.eigvalsh(G + G.T)
+    for x, r in zip(w, info.residuals, strict=True):
+        assert abs(values - x).min() <= r * (1 + 1e-9)
+
+
+def test_products_are_counted():
+    calls = []
+
+    def product(x):
+        calls.append(1)
+        return np.arange(1.0, 41.0) * x
+
+    info = eigsh(sp.linalg.LinearOperator((40, 40), matvec=product, dtype=np.float64), 2, return_info=True)[2]
+    assert info.products == len(calls)
+
+
+@pytest.mark.parametrize(("options", "error", "message"), [
+    ({"k": 0}, ArgumentError, "k is 0"), ({"k": 41}, ArgumentError, "only 40 eigenvalues"), ({"k": 2.5}, ArgumentError, "2.5"),
+    ({"which": "SM"}, ArgumentError, "expected one of 'LM', 'LA', 'SA', 'BE'"), ({"ncv": 3, "k": 3}, ArgumentError, "ncv is 3"),
+    ({"ncv": 41}, ArgumentError, "at most n = 40"), ({"tol": 0}, ArgumentError, "tol is 0"), ({"tol": np.nan}, ArgumentError, "tol is nan"),
+    ({"v0": np.ones(3)}, ShapeError, r"expected \(40,\)"), ({"v0": np.zeros(40)}, ArgumentError, "not zero"),
+    ({"v0": np.full(40, np.inf)}, ArgumentError, "finite"), ({"seed": "x"}, ArgumentError, "seed"),
+    ({"max_restarts": -1}, ArgumentError, "max_restarts is -1"),
+])  # fmt: skip
+def test_senseless_arguments_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        eigsh(A, **options)
+
+
+def test_operators_that_are_not_symmetric_or_not_finite_are_named():
+    G = np.random.default_rng(2).normal(size=(60, 60))
+    with pytest.raises(ArgumentError, match="not symmetric"):
+        eigsh(sp.csr_array(G), 3)
+    with pytest.raises(ArgumentError, match="not symmetric"):
+        eigsh(sp.csr_array(G + G.T + 1e-4 * G), 3)
+    with pytest.raises(ArgumentError, match="product 1 "):
+        eigsh(np.diag([1.0, np.nan, 2.0]), 1)
+    with pytest.raises(ShapeError, match="square"):
+        eigsh(np.ones((2, 3)), 1)
+
+
+def test_an_error_in_the_operator_comes_through():
+    def product(x):
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        eigsh(sp.linalg.LinearOperator((9, 9), matvec=product, dtype=np.float64), 2)
+
+
+def test_outliers_need_room_and_a_factor():
+    with pytest.raises(ArgumentError, match="46 eigenvalues; the operator has 40"):
+        outliers(A)
+    with pytest.raises(ArgumentError, match="factor is 1"):
+        outliers(np.diag(np.arange(100.0)), factor=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = outliers(np.diag(np.concatenate([np.linspace(0, 1, 100), [5.0]])), 3)
+    assert found.high.tolist() == pytest.approx([5.0]) and len(found.low) == 0
+    assert abs(found.high_vectors[-1, 0]) == pytest.approx(1)
+    assert "1 above" in repr(found)

@@ -1,0 +1,185 @@
+// Kernels of nets in every instruction set against plain loops, and Hessian products against differences of gradients.
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "check.hpp"
+#include "core/error.hpp"
+#include "nets/hessian.hpp"
+
+using namespace nnqft;
+
+namespace {
+
+// Numbers in [-1, 1) that depend on i alone.
+double number(std::int64_t i) {
+    const std::uint64_t x = (static_cast<std::uint64_t>(i) + 1) * 0x9E3779B97F4A7C15u;
+    return static_cast<double>((x ^ (x >> 29)) >> 11) * 0x1p-52 - 1.0;
+}
+template <class T>
+std::vector<T> numbers(std::int64_t n, std::int64_t start) {
+    std::vector<T> a(static_cast<std::size_t>(n));
+    for (std::int64_t i = 0; i < n; ++i) a[static_cast<std::size_t>(i)] = static_cast<T>(number(start + i));
+    return a;
+}
+
+template <class T>
+std::vector<T> packed(const std::vector<T>& w, std::int64_t inner, std::int64_t n_out) {  // w[n * inner + k]
+    std::vector<T> to(static_cast<std::size_t>((n_out + kTile - 1) / kTile * kTile * inner), T(0));
+    for (std::int64_t n = 0; n < n_out; ++n)
+        for (std::int64_t k = 0; k < inner; ++k)
+            to[static_cast<std::size_t>((n / kTile * inner + k) * kTile + n % kTile)] = w[static_cast<std::size_t>(n * inner + k)];
+    return to;
+}
+
+template <class T>
+void check_kernels(const NetKernels<T>& kernels) {
+    const double eps = sizeof(T) == 4 ? 0x1p-23 : 0x1p-52;
+    for (std::int64_t samples : {16, 48, 80})
+        for (std::int64_t n_out : {1, 2, 5, 6, 7, 13})
+            for (std::int64_t inner : {1, 3, 4, 9, 127, 300}) {
+                const std::int64_t ld = samples + 16;
+                const auto x = numbers<T>(inner * ld, 0), w = numbers<T>(n_out * inner, 7), y = numbers<T>(2 * ld, 3), v = numbers<T>(n_out * 2, 5);
+                const auto bias = numbers<T>(n_out, 1), panel = numbers<T>(n_out * ld, 9);
+                const auto w_pack = packed(w, inner, n_out), v_pack = packed(v, 2, n_out);
+                const Term<T> terms[2] = {{x.data(), w_pack.data(), inner, inner}, {y.data(), v_pack.data(), 2, 2}};
+                std::vector<T> raw(static_cast<std::size_t>(n_out * ld)), out(raw.size(), T(99));
+                Finish<T> f;
+                f.bias = bias.data();
+                f.before = f.gate = f.curve = f.other = f.after = panel.data();
+                f.before_scale = T(0.5), f.after_scale = T(2);
+                f.raw = raw.data();
+                kernels.product(samples, ld, n_out, terms, 2, f, out.data());
+                const Pair<T> pairs[2] = {{panel.data(), x.data()}, {out.data(), x.data()}};
+                std::vector<T> sums(static_cast<std::size_t>(n_out * inner), T(1)), rows(static_cast<std::size_t>(n_out), T(1));
+                kernels.outer(samples, ld, n_out, inner, pairs, 2, sums.data());
+                kernels.row_sums(samples, ld, n_out, panel.data(), rows.data());
+                bool products = true, outers = true, totals = true, padding = true;
+                for (std::int64_t n = 0; n < n_out; ++n) {
+                    double total = 1.0;
+                    for (std::int64_t s = 0; s < ld; ++s) {
+                        const auto at = static_cast<std::size_t>(n * ld + s);
+                        if (s >= samples) {
+                            padding = padding && out[at] == T(99);
+                            continue;
+                        }
+                        const double p = panel[at];
+                        double sum = bias[static_cast<std::size_t>(n)] + 0.5 * p;
+                        for (std::int64_t k = 0; k < inner; ++k) sum += static_cast<double>(x[static_cast<std::size_t>(k * ld + s)]) * w[static_cast<std::size_t>(n * inner + k)];
+                        for (std::int64_t k = 0; k < 2; ++k) sum += static_cast<double>(y[static_cast<std::size_t>(k * ld + s)]) * v[static_cast<std::size_t>(n * 2 + k)];
+                        const double bound = 4.0 * eps * static_cast<double>(inner + 8);  // a rounding per term, each below 4
+                        products = products && std::fabs(raw[at] - sum) < bound && std::fabs(out[at] - (p * sum + p * p + 2.0 * p)) < bound;
+                        total += p;
+                    }
+                    totals = totals && std::fabs(rows[static_cast<std::size_t>(n)] - total) < eps * 100.0;
+                    for (std::int64_t k = 0; k < inner; ++k) {
+                        double sum = 1.0;
+                        for (std::int64_t s = 0; s < samples; ++s) {
+                            const auto at = static_cast<std::size_t>(n * ld + s);
+                            sum += (static_cast<double>(panel[at]) + static_cast<double>(out[at])) * x[static_cast<std::size_t>(k * ld + s)];
+                        }
+                        outers = outers && std::fabs(sums[static_cast<std::size_t>(n * inner + k)] - sum) < eps * 50.0 * static_cast<double>(samples);
+                    }
+                }
+                CHECK(products);
+                CHECK(outers);
+                CHECK(totals);
+                CHECK(padding);
+            }
+}
+
+// L = sum of (f - y)^2 / 2 over samples and outputs: L' = f - y, L'' = 1.
+struct Problem {
+    Network net;
+    std::vector<double> theta, x, y;
+    std::int64_t count;
+    Team team{2};
+
+    Problem(std::vector<NetLayer> layers, std::int64_t n)
+        : net(std::move(layers)), theta(numbers<double>(net.size(), 11)), x(numbers<double>(n * net.dim_in(), 5)), y(numbers<double>(n * net.dim_out(), 2)), count(n) {}
+    std::vector<double> first(const std::vector<double>& at) {
+        std::vector<double> f(y.size());
+        net_outputs(net, at.data(), {x.data(), count}, f.data(), team);
+        for (std::size_t i = 0; i < f.size(); ++i) f[i] -= y[i];
+        return f;
+    }
+    std::vector<double> gradient(const std::vector<double>& at) {
+        std::vector<double> g(theta.size());
+        net_gradient(net, at.data(), {x.data(), count}, first(at).data(), g.data(), team);
+        return g;
+    }
+};
+
+NetLayer layer(std::int64_t in, std::int64_t out, Activation activation, bool bias = true) {
+    NetLayer l;
+    l.in = in, l.out = out, l.activation = activation, l.bias = bias;
+    return l;
+}
+
+void check_differences(std::vector<NetLayer> layers) {
+    Problem p(std::move(layers), 37);
+    const auto d = p.first(p.theta);
+    const std::vector<double> ones(d.size(), 1.0);
+    LossDerivatives loss;
+    loss.first = d.data();
+    loss.diagonal = ones.data();
+    const NetHessian<double> h(p.net, p.theta.data(), {p.x.data(), p.count}, loss, false, 0.0, p.team);
+    const auto v = numbers<double>(p.net.size(), 3);
+    std::vector<double> hv(v.size()), up = p.theta, down = p.theta;
+    h.apply(v.data(), hv.data(), 1, {}, {}, p.team);
+    constexpr double kStep = 1e-5;
+    for (std::size_t i = 0; i < v.size(); ++i) up[i] += kStep * v[i], down[i] -= kStep * v[i];
+    const auto gu = p.gradient(up), gd = p.gradient(down);
+    double worst = 0.0, scale = 0.0;
+    for (std::size_t i = 0; i < v.size(); ++i) {
+        worst = std::fmax(worst, std::fabs((gu[i] - gd[i]) / (2.0 * kStep) - hv[i]));
+        scale = std::fmax(scale, std::fabs(hv[i]));
+    }
+    CHECK(worst < 1e-7 * scale);  // step^2 = 1e-10 and eps / step = 2e-11, times derivatives of a few hundred
+}
+
+}  // namespace
+
+TEST(kernels_equal_plain_loops_in_every_instruction_set) {
+    for (Isa isa : available_isas()) {
+#if defined(NNQFT_X86)
+        if (isa == Isa::avx512) check_kernels(avx512::net_kernels_f32()), check_kernels(avx512::net_kernels_f64());
+        if (isa == Isa::avx2) check_kernels(avx2::net_kernels_f32()), check_kernels(avx2::net_kernels_f64());
+#endif
+        if (isa == Isa::scalar) check_kernels(scalar::net_kernels_f32()), check_kernels(scalar::net_kernels_f64());
+    }
+}
+
+TEST(products_are_differences_of_gradients) {
+    check_differences({layer(3, 5, Activation::tanh), layer(5, 4, Activation::sigmoid, false), layer(4, 2, Activation::identity)});
+    std::vector<NetLayer> residual = {layer(4, 4, Activation::erf), layer(4, 4, Activation::swish), layer(4, 1, Activation::identity)};
+    residual[0].skip = 0.5, residual[1].skip = -1.0;
+    residual[1].amplitude = {0.5, 1.0, 2.0, 3.0};
+    check_differences(residual);
+    std::vector<NetLayer> gauss = {layer(3, 4, Activation::exp), layer(4, 4, Activation::exp), layer(4, 2, Activation::identity)};
+    gauss[0].normaliser = 0.2, gauss[1].normaliser = 0.1, gauss[1].offset = 0.3, gauss[1].skip = 0.25;
+    check_differences(gauss);
+}
+
+TEST(layers_that_do_not_fit_are_refused) {
+    const auto refused = [](std::vector<NetLayer> layers) {
+        try {
+            Network net(std::move(layers));
+        } catch (const ShapeError&) {
+            return true;
+        }
+        return false;
+    };
+    CHECK(refused({}));
+    CHECK(refused({layer(0, 1, Activation::relu)}));
+    CHECK(refused({layer(2, 3, Activation::relu), layer(4, 1, Activation::relu)}));
+    auto skip = layer(2, 3, Activation::relu);
+    skip.skip = 1.0;
+    CHECK(refused({skip, layer(3, 1, Activation::relu)}));
+    auto amplitude = layer(2, 3, Activation::relu);
+    amplitude.amplitude = {1.0};
+    CHECK(refused({amplitude, layer(3, 1, Activation::relu)}));
+    CHECK(refused({layer(std::int64_t{1} << 30, std::int64_t{1} << 30, Activation::relu)}));
+}
+
+CHECK_MAIN()
