@@ -16,15 +16,13 @@ from math import factorial, pi
 
 import numpy as np
 
-from .._checks import choice
 from ..errors import ArgumentError
 from ..tensor import Estimate, SymmetricTensor
 from ._cumulants_in import Theory, check_strength, read_fields, read_theory, whitened
+from ._data import check_sign
 from ._symmetric import EvenPolynomial, add, contracted, hermite, symmetrized, transform
 
 __all__ = ["ActionCouplings", "action_couplings"]
-
-SIGNS = {"action": 1.0, "table": -1.0}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -111,7 +109,7 @@ class ActionCouplings:
             g.order: transform(g.mean, g.order, inverse.color.T) for g in (self.g2, self.g4, self.g6) if g is not None
         } | {0: np.full(1, self.g0.mean)}
         with np.errstate(over="ignore", invalid="ignore"):
-            interaction = SIGNS[self.sign] * EvenPolynomial(parts, inverse.rank)(z)
+            interaction = -check_sign(self.sign) * EvenPolynomial(parts, inverse.rank)(z)
             free = np.einsum("nr,nr->n", z, z) / 2 + np.log(2 * pi * inverse.eigenvalues[: inverse.rank]).sum() / 2
             action = free + interaction
         if not np.isfinite(action).all():
@@ -175,13 +173,13 @@ def action_couplings(G2, G4c=None, G6c=None, *, order=None, sign="action", rcond
       g4[0, ..] = -0.0001351(8)
       g6[0, ..] = 2.66(7)e-07
     """
-    choice("sign", sign, SIGNS)
+    check_sign(sign)
     who = "action_couplings"
     theory = read_theory(G2, G4c, G6c, order=order, rcond=rcond, rank=rank, two_point=two_point, who=who)
     check_strength(theory, who)
 
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, stderr = theory.estimate(lambda cumulants, inverse: couplings(cumulants, inverse, SIGNS[sign]))
+        mean, stderr = theory.estimate(lambda cumulants, inverse: couplings(cumulants, inverse, -check_sign(sign)))
     if not all(np.isfinite(value).all() for value in mean.values()):
         raise ArgumentError("a coupling overflows float64: rescale the fields, so that G2 is of order 1")
     read = {}

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._checks import choice, number
 from .._correlators import Correlators, ExactCorrelators
+from .._jackknife import replicates
 from ..errors import ArgumentError, ShapeError
 from ..tensor import Estimate, SymmetricTensor
 from ._errors import Errors
@@ -144,24 +145,15 @@ def distinct_inputs(tensor, *, noise=False):
 
 
 def _jackknife_errors(G, order, tensor):
-    """Deviations of the delete-one-replica jackknife (formulas: `nnqft.wick.jackknife`), whose squares add to stderr^2."""
+    """Deviations of the delete-one-replica jackknife, whose squares add to stderr^2."""
     if isinstance(G, ExactCorrelators):
         return Errors.of(np.zeros(len(tensor)))
     if not np.isfinite(tensor.stderr).all():  # fewer than 8 replicas
         return Errors.of(tensor.stderr)
-    sums, counts = G._replicas
-    sums, counts = sums[counts > 0], counts[counts > 0]
-    total, n = sums.sum(axis=0), counts.sum()
-    theta = G._plan.connected(total[None] / n, order)[0]
-    step = max(1, (1 << 25) // max(sums.shape[1], len(theta)))
-    means = ((total - sums[g : g + step]) / (n - counts[g : g + step, None]) for g in range(0, len(counts), step))
-    left_out = np.concatenate([G._plan.connected(np.ascontiguousarray(part), order) for part in means])
-    h = n / counts[:, None]
-    d = left_out - theta
-    rows = (np.sum((1 - 1 / h) * d, axis=0) - (h - 1) * d) / np.sqrt(len(h) * (h - 1))
+    _, _, rows = replicates(*G._replicas, function=lambda means: G._plan.connected(means, order))
     # Runs of one seed over the same networks fluctuate together, whatever else differs between them.
     source = (G.seed, G.block, np.asarray(G.intervals).tobytes())
-    return Errors.of(np.zeros(len(theta)), parts={source: rows})
+    return Errors.of(np.zeros(len(tensor)), parts={source: rows})
 
 
 # ---- integrals
