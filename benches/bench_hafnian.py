@@ -14,20 +14,11 @@ from statistics import median
 
 import numpy as np
 import pytest
-from conftest import Contender
+from conftest import Contender, imported
 from threadpoolctl import threadpool_limits
 
 from nnqft.compat import thewalrus as drop_in
 from nnqft.wick import hafnian, hafnian_cost
-
-
-def imported(name):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return __import__(name, fromlist=["_"])
-    except ImportError:
-        return None
 
 
 thewalrus, piquasso = imported("thewalrus"), imported("piquasso._math.hafnian")

@@ -19,7 +19,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import Contender
+from conftest import Contender, imported
 
 from nnqft.wick import hafnian_batch, hafnian_batch_vjp, pairings
 
@@ -28,15 +28,6 @@ TERMS = {4: 3, 6: 20, 8: 87, 10: 317, 12: 1055}
 BARS = {6: ">= 15x the sum over matchings in numpy", 8: ">= 200x the sum over matchings in numpy"}
 M = 20
 SHORT = {"seconds": 0.05, "rounds": 9}  # per contender: millions a second need no more
-
-
-def imported(name):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return __import__(name, fromlist=["_"])
-    except ImportError:
-        return None
 
 
 thewalrus, piquasso, jax = imported("thewalrus"), imported("piquasso._math.hafnian"), imported("jax")

@@ -9,6 +9,7 @@ Rates are medians over rounds in which all contenders take turns, so a busy mach
 import platform
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,6 +18,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 ROWS = []
+
+
+def imported(name):
+    """A rival's module, whatever it warns of; None if it is not installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return __import__(name, fromlist=["_"])
+    except ImportError:
+        return None
 
 
 @dataclass

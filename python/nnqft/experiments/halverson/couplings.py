@@ -88,6 +88,7 @@ def study(samples, exact, scale, *, seed, threads=None):
         # Degenerate inputs are the point of Table 5; the rows say so.
         warnings.filterwarnings("ignore", "not identified|the inputs are one random variable", NNQFTWarning)
         nets = [_Net(name, setting) for name, setting in SETTINGS.items()]
+        cos = _Net("cos", SETTINGS["gauss"], cos_net)  # the same kernel
         six = {net.name: net.six_point for net in nets}
         shifts = {make.__name__[:-4]: eft.coupling_along_shifts(make(1000, dim_in=1), [[0.0], [0.5]], shifts=SHIFTS)
                   for make in (LAWS["gauss"], cos_net)}  # fmt: skip
@@ -96,16 +97,16 @@ def study(samples, exact, scale, *, seed, threads=None):
         betas = {net.name: net.beta for net in nets}
         tables = {
             "table5": [row for net in nets for row in net.table5(TABLE5_INPUTS * net.setting.scale)],
-            "table5_spread": [row for net in nets for row in net.table5(SPREAD_INPUTS, printed=False)] + _cos_spread(),
+            "table5_spread": [row for net in [*nets, cos] for row in net.table5(SPREAD_INPUTS, printed=False)],
             "couplings": _against_width(samples, exact),
-            "six_point": [row for net in nets for row in net.six_point_rows(scale, seed, threads)],
+            "six_point": [net.six_point_row(scale, seed, threads) for net in nets],
             "sextic": [net.sextic_row() for net in nets],
             "rg": _exponents(scale),
             "conjecture": _conjecture(shifts),
             "naturalness": _naturalness_rows(natural),
             "edgeworth": [row for name, pair in densities.items() for row in _histogram_rows(name, *pair)],
         }
-        pointwise = {net.name: net.quartic for net in nets} | {(net.name, "spread"): net.spread for net in nets[::2]}
+        pointwise = {net.name: net.quartic for net in nets} | {(net.name, "spread"): net.spread for net in nets if net.name != "relu"}
         flows = {net.name: net.flow for net in nets}
     return Couplings(tables, pointwise, six, flows, betas, shifts, natural, densities)
 
@@ -113,9 +114,9 @@ def study(samples, exact, scale, *, seed, threads=None):
 class _Net:
     """One net of Table 5, by exact correlators."""
 
-    def __init__(self, name, setting):
+    def __init__(self, name, setting, make=None):
         self.name, self.setting = name, setting
-        self.law = LAWS[name](setting.width, dim_in=1)
+        self.law = (make or LAWS[name])(setting.width, dim_in=1)
 
     @cached_property
     def exact(self):
@@ -179,7 +180,7 @@ class _Net:
         kappa = eft.sextic_coupling(G, cutoff=self.setting.cutoff)
         return eft.predict_six_point(eft.quartic_coupling(G, cutoff=self.setting.cutoff), G, sextic=kappa), G.full(6)
 
-    def six_point_rows(self, scale, seed, threads):
+    def six_point_row(self, scale, seed, threads):
         """Shares of G^(6): the free theory; with G_c^(4) itself, an identity for one hidden layer; with one lambda."""
         G, (prediction, full) = self._at_six, self.six_point
         connected = 1 - G.connected(6).mean / full.mean
@@ -196,7 +197,7 @@ class _Net:
             measured = eft.predict_six_point(eft.quartic_coupling(run, cutoff=self.setting.cutoff), G).ratio(full, 1)
             row |= {"measured": float(measured.mean.mean()), "measured_stderr": float(measured.average().stderr),
                     "n_nets": scale.total}  # fmt: skip
-        return [row]
+        return row
 
     def sextic_row(self):
         """kappa with and without the tree of two quartic vertices, at the inputs of Table 5."""
@@ -226,12 +227,6 @@ def _explanation(printed, row, ratio, mse):
 def _last_digit(value):
     """One unit of the second digit, with some room for what is printed at a tie."""
     return 1.001 * 10.0 ** (np.floor(np.log10(abs(value))) - 1)
-
-
-def _cos_spread():
-    net = _Net("gauss", Setting(1000, 1.0, inf, 100))
-    net.name, net.law = "cos", cos_net(1000, dim_in=1)
-    return net.table5(SPREAD_INPUTS, printed=False)
 
 
 # ---- against the width
