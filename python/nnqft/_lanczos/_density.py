@@ -16,66 +16,12 @@ from scipy.special import ndtr
 from .. import _store
 from .._estimate import Estimate
 from ..errors import ArgumentError, ShapeError, StateError
+from ._distribution import CESM, Count, below, bounds, mean_and_error
+from ._smoothing import scale_threshold, smoothed, symlog, symlog_inverse, widths
 
-__all__ = ["SpectralDensity", "Count", "symlog", "mean_and_error"]
+__all__ = ["SpectralDensity"]
 
 _FORMAT = "nnqft.spectral_density/1"
-_WIDTH = 0.6  # of a Gaussian, in distances between nodes: equally spaced ones ripple by 2 exp(-2 pi^2 0.6^2) = 0.2 %
-# Local distances are kept within these multiples of their median: an outlier must not be smeared over the gap before it.
-# On the signed logarithmic axis few nodes fall on the decades next to 0, and only those are wide apart.
-_SPREAD = {"linear": (0.1, 3.0), "symlog": (0.1, 10.0)}
-_ATOM = 5.0  # a kernel, say, stays a narrow peak
-_KAPPA = 3.0
-
-
-@dataclass(frozen=True)
-class Count:
-    """Number of eigenvalues in an interval.
-
-    Attributes
-    ----------
-    estimate : Estimate
-        The number, with its standard error over probes; nan where a probe has no node inside and its Krylov space is
-        not closed: k steps may not have resolved what is there.
-    low, high : float
-        What k steps of Lanczos leave open for certain, averaged over probes: the Chebyshev-Markov-Stieltjes bounds.
-        They are wider than the usual error by the two nodes next to each end; more steps bring them together.
-    interval : (float, float)
-        Closed at both ends, in the operator's units.
-    """
-
-    estimate: Estimate
-    low: float
-    high: float
-    interval: tuple
-
-    def __float__(self):
-        return float(self.estimate)
-
-    def __repr__(self):
-        return f"Count({self.estimate!r} in [{self.interval[0]:.3g}, {self.interval[1]:.3g}], bounds {self.low:.4g} to {self.high:.4g})"
-
-
-def mean_and_error(values, exact=False):
-    """Mean over the first axis and its standard error: nan from one value, 0 if `exact`."""
-    values = np.asarray(values, dtype=np.float64)
-    mean = values.mean(axis=0)
-    if exact:
-        return mean, np.zeros_like(mean)
-    if len(values) < 2:
-        return mean, np.full_like(mean, np.nan)
-    return mean, values.std(axis=0, ddof=1) / np.sqrt(len(values))
-
-
-def symlog(x, threshold):
-    """Signed logarithm asinh(x / 2t) / ln 10: x / (2 t ln 10) near 0, sign(x) log10(|x| / t) beyond t.
-
-    Examples
-    --------
-    >>> symlog(np.array([-10.0, 0.0, 1000.0]), 0.01).round(3).tolist()
-    [-3.0, 0.0, 5.0]
-    """
-    return np.arcsinh(np.asarray(x, dtype=np.float64) / (2 * threshold)) / np.log(10)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -96,6 +42,8 @@ class SpectralDensity:
         The Krylov space of the probe closed: its rule is its whole measure.
     how : dict
         How it was made: steps, probes, seed, distribution.
+
+    Sums `S + T` take the probes of both: runs of one operator with different seeds, on other machines say.
 
     Notes
     -----
@@ -149,6 +97,22 @@ class SpectralDensity:
         return cls(
             values[None], np.full((1, len(values)), 1 / len(values)), len(values), True, how={"estimator": "exact"}
         )
+
+    def __add__(self, other):
+        """The density by the probes of both: of one operator, with different seeds."""
+        if not isinstance(other, SpectralDensity):
+            return NotImplemented
+        if self.n != other.n or self.exact or other.exact:
+            kinds = " and ".join(f"n={S.n}{', exact' if S.exact else ''}" for S in (self, other))
+            raise ArgumentError(f"only densities by probes of one operator can be added; these have {kinds}")
+        seeds = [seed for S in (self, other) for seed in S.how.get("seeds", [S.how.get("seed")]) if seed is not None]
+        if len(set(seeds)) < len(seeds):
+            raise ArgumentError(f"seed {max(seeds, key=seeds.count)} is in both: its probes would count twice; give another seed, or a state, to slq")
+        k = max(self.nodes.shape[1], other.nodes.shape[1])
+        rows = [np.concatenate([np.pad(getattr(S, name), ((0, 0), (0, k - S.nodes.shape[1])), constant_values=padding) for S in (self, other)])
+                for name, padding in (("nodes", np.nan), ("weights", 0.0))]  # fmt: skip
+        how = {**self.how, "k": max(self.how.get("k", 0), other.how.get("k", 0)), "seed": None, "seeds": seeds}
+        return SpectralDensity(*rows, self.n, complete=np.concatenate([self.complete, other.complete]), how=how)
 
     @property
     def probes(self):
@@ -222,15 +186,6 @@ class SpectralDensity:
 
     # ---- distribution
 
-    def _below(self, x, side):
-        """Mass of every probe below x ("left") or up to and with x ("right"): shape (probes, len(x))."""
-        out = np.empty((self.probes, len(x)))
-        for row, nodes, weights in zip(out, self.nodes, self.weights, strict=True):
-            used = ~np.isnan(nodes)
-            total = np.concatenate([[0.0], np.cumsum(weights[used])])
-            row[:] = np.minimum(total[np.searchsorted(nodes[used], x, side=side)], 1.0)
-        return out
-
     def cdf(self, x, *, sigma="auto", stderr=False):
         """Share of eigenvalues up to x.
 
@@ -256,11 +211,11 @@ class SpectralDensity:
         at, shape = _points(x)
         low, high = self.edges
         if self.exact:
-            values = self._below(at, "right")
+            values = below(self.nodes, self.weights, at, "right")
         elif (not isinstance(sigma, str) and sigma == 0) or high - low <= 1e-12 * max(abs(low), abs(high)):
-            values = (self._below(at, "right") + self._below(at, "left")) / 2
+            values = sum(below(self.nodes, self.weights, at, side) for side in ("right", "left")) / 2
         else:
-            values = self._smoothed(self._x, at, self._widths(self._x, sigma), ndtr, self.weights)
+            values = smoothed(self._x, self.weights, self._widths(self._x, sigma), at, ndtr)
         mean, error = (y.reshape(shape)[()] for y in mean_and_error(values, self.exact))
         return (mean, error) if stderr else mean
 
@@ -268,34 +223,45 @@ class SpectralDensity:
         """Lower and upper bound on the share of eigenvalues up to x, from finite k: two arrays of the shape of x.
 
         They enclose the distribution of each probe's own measure (means over probes are returned); the spread between
-        probes comes on top. In exact arithmetic, with x between the nodes j and j + 1:
-        w_1 + .. + w_{j-1} <= F(x) <= w_1 + .. + w_{j+1}. Szego, Orthogonal Polynomials, section 3.41.
+        probes comes on top.
         """
         at, shape = _points(x)
-        low, high = np.empty((2, self.probes, len(at)))
-        for p, (nodes, weights) in enumerate(zip(self.nodes, self.weights, strict=True)):
-            used = ~np.isnan(nodes)
-            below = np.searchsorted(nodes[used], at, side="right")
-            total = np.concatenate([[0.0], np.minimum(np.cumsum(weights[used]), 1.0)])
-            if self.complete[p]:
-                low[p] = high[p] = total[below]
-            else:
-                low[p], high[p] = total[np.maximum(below - 1, 0)], total[np.minimum(below + 1, len(total) - 1)]
+        low, high = bounds(self.nodes, self.weights, self.complete, at)
         return low.mean(axis=0).reshape(shape)[()], high.mean(axis=0).reshape(shape)[()]
+
+    def cesm(self):
+        """Cumulative empirical spectral measure: every step of the quadratures, with its error over probes.
+
+        Returns
+        -------
+        CESM
+            `.x`, `.share`, `.above`, `.stderr`, `.low`, `.high`: nothing is binned or smoothed.
+
+        Notes
+        -----
+        Cost O(probes m log k) for the m = probes k nodes. T. Chen, T. Trogdon, S. Ubaru, arXiv:2105.06595.
+
+        Examples
+        --------
+        >>> steps = SpectralDensity.from_eigenvalues([2.0, 1.0, 2.0, 5.0]).cesm()
+        >>> steps.x.tolist(), steps.share.tolist(), steps.above.tolist()
+        ([1.0, 2.0, 5.0], [0.25, 0.75, 1.0], [0.75, 0.25, 0.0])
+        """
+        return CESM.of(self.nodes, self.weights, self.complete, self.exact)
 
     def count(self, low, high):
         """Number of eigenvalues in [low, high]: a `Count`, with probe error and bounds from finite k."""
         if not low <= high:
             raise ArgumentError(f"the interval [{low}, {high}] is empty")
         at_low, at_high = (np.array([float(x)]) for x in (low, high))
-        share = self._below(at_high, "right")[:, 0] - self._below(at_low, "left")[:, 0]
+        up, down = ((at_high, "right"), (at_low, "left"))
+        share = (below(self.nodes, self.weights, *up) - below(self.nodes, self.weights, *down))[:, 0]
         estimate = self._estimate(share, self.n)
         if ((share == 0) & ~self.complete).any():  # nothing there, or nothing yet: k steps cannot tell
             estimate = Estimate(estimate.mean, np.nan, estimate.n, estimate.how)
-        below = np.nextafter(at_low, -np.inf)
-        (least_high, most_high), (least_low, most_low) = self.cdf_bounds(at_high), self.cdf_bounds(below)
-        bounds = max(least_high - most_low, [0.0])[0], min(most_high - least_low, [1.0])[0]
-        return Count(estimate, *(self.n * float(b) for b in bounds), (float(low), float(high)))
+        (least_high, most_high), (least_low, most_low) = map(self.cdf_bounds, (at_high, np.nextafter(at_low, -np.inf)))
+        least, most = max(least_high - most_low, [0.0])[0], min(most_high - least_low, [1.0])[0]
+        return Count(estimate, self.n * float(least), self.n * float(most), (float(low), float(high)))
 
     def near_zero(self, tol):
         """Number of eigenvalues with |lambda| <= tol: a `Count`. tol > 0 in the operator's units."""
@@ -317,11 +283,11 @@ class SpectralDensity:
 
     def grid(self, points=512, *, scale="linear", threshold=None):
         """Points in the operator's units that cover the spectrum and its smoothing, evenly in x or in symlog(x)."""
-        t = self._scale(scale, threshold)
+        t = scale_threshold(scale, threshold, self.threshold)
         u = self._x if t is None else symlog(self._x, t)
         margin = 4 * self._widths(u, "auto", scale).max()
         u = np.linspace(u.min() - margin, u.max() + margin, points)
-        return u if t is None else 2 * t * np.sinh(u * np.log(10))
+        return u if t is None else symlog_inverse(u, t)
 
     def density(self, grid, *, sigma="auto", scale="linear", threshold=None, stderr=False):
         """Smoothed density on a grid.
@@ -355,61 +321,16 @@ class SpectralDensity:
         -----
         Cost O(grid probes k). The width "global" is that of V. Papyan, arXiv:1811.07062.
         """
-        t = self._scale(scale, threshold)
+        t = scale_threshold(scale, threshold, self.threshold)
         x, shape = _points(grid)
         u, at = (self._x, x) if t is None else (symlog(self._x, t), symlog(x, t))
-        widths = self._widths(u, sigma, scale)
-        values = self._smoothed(u, at, widths, lambda t: np.exp(-0.5 * t * t), self.weights / widths)
+        width = self._widths(u, sigma, scale)
+        values = smoothed(u, self.weights / width, width, at, lambda t: np.exp(-0.5 * t * t))
         mean, error = (y.reshape(shape)[()] for y in mean_and_error(values / np.sqrt(2 * np.pi), self.exact))
         return (mean, error) if stderr else mean
 
-    @staticmethod
-    def _smoothed(nodes, at, widths, kernel, weights):
-        """sum_k weights_k kernel((at - nodes_k) / widths_k) of every probe: shape (probes, len(at))."""
-        values = np.empty((len(nodes), len(at)))
-        for row, node, width, weight in zip(values, nodes, widths, weights, strict=True):
-            for first in range(0, len(at), 4096):
-                row[first : first + 4096] = kernel((at[first : first + 4096, None] - node) / width) @ weight
-        return values
-
-    def _scale(self, scale, threshold):
-        """None for a linear axis, else the threshold of the signed logarithm."""
-        if scale not in ("linear", "symlog"):
-            raise ArgumentError(f'scale is {scale!r}; expected "linear" or "symlog"')
-        if scale == "linear":
-            return None
-        t = self.threshold() if threshold is None else float(threshold)
-        if not (np.isfinite(t) and t > 0):
-            raise ArgumentError(f"threshold is {threshold}; expected a positive size in the operator's units")
-        return t
-
     def _widths(self, u, sigma, scale="linear"):
-        """Standard deviations of the Gaussians at the nodes u (probes, k)."""
-        if not isinstance(sigma, str):
-            sigma = float(sigma)
-            if not (np.isfinite(sigma) and sigma > 0):
-                raise ArgumentError(f'sigma is {sigma}; expected a positive width, "auto" or "global"')
-            return np.full(u.shape, sigma)
-        if sigma not in ("auto", "global"):
-            raise ArgumentError(f'sigma is {sigma!r}; expected a positive width, "auto" or "global"')
-        span = u.max() - u.min()
-        steps = int((~np.isnan(self.nodes)).sum(axis=1).max())
-        if span <= 1e-12 * abs(u).max():
-            raise ArgumentError("all nodes coincide: a spectrum of one point has no width of its own; give sigma=")
-        if sigma == "global":
-            return np.full(u.shape, span / (max(steps - 1, 1) * np.sqrt(8 * np.log(_KAPPA))))
-        out, (low, high) = np.empty(u.shape), _SPREAD[scale]
-        for row, nodes, weights, used in zip(out, u, self.weights, ~np.isnan(self.nodes), strict=True):
-            distinct = np.unique(nodes[used])
-            distinct = distinct[
-                np.concatenate([[True], np.diff(distinct) > 1e-8 * span])
-            ]  # not the copies that lost orthogonality makes
-            gaps = np.diff(distinct) if len(distinct) > 1 else np.array([span / max(steps, 2)])
-            middle = np.median(gaps)
-            here = np.interp(nodes, (distinct[1:] + distinct[:-1]) / 2, gaps) if len(distinct) > 1 else middle
-            row[:] = _WIDTH * np.clip(here, low * middle, high * middle)
-            row[_atoms(weights)] = _WIDTH * low * middle
-        return out
+        return widths(u, self.weights, ~np.isnan(self.nodes), sigma, scale)
 
     # ---- storage
 
@@ -441,12 +362,6 @@ class SpectralDensity:
     def __repr__(self):
         low, high = self.edges
         return f"SpectralDensity(n={self.n}, probes={self.probes}, k={self.nodes.shape[1]}, nodes from {low:.6g} to {high:.6g})"
-
-
-def _atoms(weights):
-    """Nodes that carry _ATOM times both neighbours: the weights of a density change slowly from node to node."""
-    padded = np.concatenate([[0.0], weights, [0.0]])
-    return weights > _ATOM * np.maximum(padded[:-2], padded[2:])
 
 
 def _points(x):

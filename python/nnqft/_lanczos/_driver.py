@@ -50,6 +50,11 @@ class LanczosState:
     def steps(self):
         return np.zeros(0, np.int64) if self._core is None else self._core.steps
 
+    @property
+    def reorth(self):
+        """How the run orthogonalises; None for an empty state."""
+        return self._made.get("reorth")
+
     def __repr__(self):
         return f"<LanczosState: {len(self.steps)} probes, steps {self.steps.tolist()}>"
 

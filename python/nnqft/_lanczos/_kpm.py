@@ -14,7 +14,7 @@ from .. import _store
 from .._estimate import Estimate
 from ..errors import ArgumentError, DivergenceError, ShapeError, StateError
 from ..networks import as_key
-from ._density import mean_and_error
+from ._distribution import mean_and_error
 from ._driver import lanczos
 from ._operators import as_operator
 from ._probes import count_argument, probe_vectors
