@@ -22,6 +22,7 @@ void bind_hafnian_batch(pybind11::module_& m);
 void bind_box(pybind11::module_& m);
 void bind_blas(pybind11::module_& m);
 void bind_lanczos(pybind11::module_& m);
+void bind_restart(pybind11::module_& m);
 void bind_nets(pybind11::module_& m);
 
 // ArgumentError if an array of these lengths has more elements than memory has addresses.

@@ -56,5 +56,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     bind_box(m);
     bind_blas(m);
     bind_lanczos(m);
+    bind_restart(m);
     bind_nets(m);
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/array.hpp"
+#include "core/blas.hpp"
 #include "core/error.hpp"
 #include "core/isa.hpp"
 
@@ -64,6 +65,41 @@ void DenseOperator<T>::apply(const T* X, T* Y, int columns, Team& team) {
                 for (int c = 0; c < count; ++c) Y[i * columns + first + c] = static_cast<T>(sum[c]);
             }
         });
+    }
+}
+
+template <class T>
+void DenseOperator<T>::apply_one(const T* x, T* y, Team& team) {
+    if constexpr (std::is_same_v<T, double>) {
+        // Row by row the upper triangle is BLAS's lower one. A tile is read from memory once and used in both directions.
+        constexpr std::int64_t kRows = 64, kColumns = 512;
+        const BlasThreadsOff single;
+        const std::vector<std::int64_t> starts = group_starts(n_);
+        const auto groups = static_cast<std::int64_t>(starts.size()) - 1;
+        Array<double> sums(static_cast<std::size_t>(n_ * groups));
+        team.run(groups, [&](std::int64_t g, unsigned) {
+            double* const to = sums.data() + g * n_;
+            const std::int64_t begin = starts[static_cast<std::size_t>(g)], end = starts[static_cast<std::size_t>(g) + 1];
+            std::fill(to + begin, to + n_, 0.0);
+            for (std::int64_t i = begin; i < end; i += kRows) {
+                const std::int64_t rows = std::min(kRows, end - i);
+                const double* const a = a_ + i * stride_;
+                symv('L', rows, 1.0, a + i, stride_, x + i, 1.0, to + i);
+                for (std::int64_t j = i + rows; j < n_; j += kColumns) {
+                    const std::int64_t columns = std::min(kColumns, n_ - j);
+                    gemv('T', columns, rows, 1.0, a + j, stride_, x + j, 1.0, to + i);
+                    gemv('N', columns, rows, 1.0, a + j, stride_, x + i, 1.0, to + j);
+                }
+            }
+        });
+        team.run(block_count(n_), [&](std::int64_t task, unsigned) {
+            for (std::int64_t i = task * kBlockRows; i < std::min(n_, (task + 1) * kBlockRows); ++i) {
+                y[i] = 0.0;
+                for (std::int64_t g = 0; g < groups && starts[static_cast<std::size_t>(g)] <= i; ++g) y[i] += sums.data()[g * n_ + i];
+            }
+        });
+    } else {
+        apply(x, y, 1, team);
     }
 }
 

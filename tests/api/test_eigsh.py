@@ -1,13 +1,18 @@
 """What eigsh and outliers take, return and refuse."""
 
+import os
+import signal
+import threading
+import time
 import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from nnqft.errors import ArgumentError, NNQFTWarning, ShapeError
-from nnqft.lanczos import eigsh, outliers
+from nnqft import _core
+from nnqft.errors import ArgumentError, NNQFTWarning, ShapeError, StateError
+from nnqft.lanczos import as_operator, eigsh, outliers
 
 A = np.diag(np.arange(1.0, 41.0))
 
@@ -25,6 +30,34 @@ def test_equal_seeds_give_equal_bits():
         np.testing.assert_array_equal(one[0], two[0])
         np.testing.assert_array_equal(one[1], two[1])
     assert abs(abs(eigsh(A, 3, seed=5)[1]) - abs(eigsh(A, 3, seed=6)[1])).max() < 1e-8
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    line = sp.diags_array([np.ones(4999), np.linspace(-1, 1, 5000), np.ones(4999)], offsets=[-1, 0, 1])
+    G = np.random.default_rng(3).normal(size=(900, 900))
+    for op in (sp.csr_array(line), G + G.T, (G + G.T).astype(np.float32)):
+        runs = [eigsh(op, 3, threads=threads, max_restarts=400) for threads in (1, 2, 7)]
+        for w, V in runs[1:]:
+            np.testing.assert_array_equal(w, runs[0][0])
+            np.testing.assert_array_equal(V, runs[0][1])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_ends_a_search_within_half_a_second():
+    op, sent = sp.csr_array(sp.diags_array(np.linspace(0, 1, 1_000_000))), []  # a spectrum without gaps: thousands of products
+
+    def interrupt():
+        time.sleep(0.7)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    with pytest.raises(KeyboardInterrupt):
+        eigsh(op, 4, tol=1e-14)
+    late = time.monotonic() - sent[0]
+    sender.join()
+    assert late < 2.0  # half a second on a machine of one's own
 
 
 def test_what_did_not_converge_is_said_and_flagged():
@@ -80,6 +113,31 @@ def test_an_error_in_the_operator_comes_through():
 
     with pytest.raises(RuntimeError, match="mine"):
         eigsh(sp.linalg.LinearOperator((9, 9), matvec=product, dtype=np.float64), 2)
+
+
+def test_an_operator_may_use_the_search_it_is_searched_by_in_no_way():
+    core = _core.ThickRestart(as_operator(A).native, 4, 0)
+    core.start(None, 1)
+    nested = _core.ThickRestart(_core.python64(40, lambda x: (nested.extend(3, 1), x)[1]), 4, 0)
+    nested.start(None, 1)
+    with pytest.raises(StateError, match="under way"):
+        nested.extend(2, 1)
+    assert nested.used == 0
+    for wrong in (lambda: core.restart(np.ones((3, 3), order="F"), np.ones(3), False, 1), lambda: core.combine(np.ones(3), 1),
+                  lambda: core.residuals(np.ones((3, 1), order="F"), np.ones(1), 1), lambda: core.start(np.ones(3), 1)):  # fmt: skip
+        with pytest.raises(ShapeError, match="expected float64"):
+            wrong()
+    with pytest.raises(ArgumentError, match="keeps 1 to 0"):
+        core.restart(np.ones((0, 0), order="F"), np.ones(0), False, 1)
+    with pytest.raises(ArgumentError, match="does not fit"):
+        _core.ThickRestart(as_operator(A).native, 41, 0)
+    with pytest.raises((TypeError, RuntimeError)):
+        _core.ThickRestart.__new__(_core.ThickRestart).extend(1, 1)
+
+
+def test_a_basis_that_does_not_fit_into_memory_is_refused_before_it_is_made():
+    with pytest.raises(ArgumentError, match="GB .* smaller ncv"):
+        eigsh(as_operator(lambda x: x, n=10**10), 500)
 
 
 def test_outliers_need_room_and_a_factor():

@@ -293,11 +293,15 @@ def _prepared(state, n, kind, reorth, basis, distribution, seed):
 
 
 def _affordable(core, n, probes, k, reorth, basis):
-    need = core.bytes(n, probes, k, reorth, bool(basis))
+    affordable(core.bytes(n, probes, k, reorth, bool(basis)), f"{probes} probes of {k} steps with reorth={reorth!r}",
+               'take fewer probes at a time or fewer steps, reorth="none" (three vectors), or dtype=np.float32')  # fmt: skip
+
+
+def affordable(need, what, remedy):
+    """ArgumentError unless `need` bytes of memory can be had."""
     have = _available_memory()
     if need > have:
-        raise ArgumentError(f"{probes} probes of {k} steps with reorth={reorth!r} need {need / 1e9:.3g} GB for their vectors, {have / 1e9:.3g} GB are free: "
-                            'take fewer probes at a time or fewer steps, reorth="none" (three vectors), or dtype=np.float32')  # fmt: skip
+        raise ArgumentError(f"{what} need {need / 1e9:.3g} GB for their vectors, {have / 1e9:.3g} GB are free: {remedy}")
 
 
 def _available_memory():

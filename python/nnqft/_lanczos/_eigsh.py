@@ -2,8 +2,9 @@
 
     A V = V T + r e^T,   V^T V = 1;   restart: V <- [V S_kept, r / |r|],   T = V^T A V
 
-The basis is orthogonalised twice against everything that it holds, kept Ritz vectors too, and T is the projection that
-was measured: no copy of a converged eigenvalue can come back. One start vector sees each eigenvalue once; further
+The basis is orthogonalised against everything that it holds, kept Ritz vectors too, and T is the projection that was
+measured: no copy of a converged eigenvalue can come back. The steps run in C++ (csrc/lanczos/restart.hpp); what to keep
+and when to stop is decided here. One start vector sees each eigenvalue once; further
 copies come from fresh random vectors, put in when the Krylov space closes and once more when everything seems to have
 converged. K. Wu, H. Simon, SIAM J. Matrix Anal. Appl. 22 (2000) 602.
 """
@@ -13,16 +14,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import _blas, _core  # noqa: F401  (_blas connects the kernels)
+from .._run import thread_count
 from ..errors import ArgumentError, NNQFTWarning, ShapeError
 from ..networks import as_key
-from ._operators import as_operator
-from ._probes import count_argument, probe_vectors
+from ._driver import affordable
+from ._operators import as_operator, native_handle
+from ._probes import count_argument
 
 __all__ = ["EigenInfo", "eigsh"]
 
 _WHICH = ("LM", "LA", "SA", "BE")
-_EPS = np.finfo(np.float64).eps
-_ROWS = 8192  # of the basis that are rotated at a time, so that a restart needs no second basis
+_NEAR = 1e4  # times the tolerance: residuals from which the end of a cycle is not waited for
+_OFTEN = 4  # steps then
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class EigenInfo:
 
 
 def eigsh(
-    op, k=6, *, which="LM", tol=None, ncv=None, max_restarts=1000, v0=None, seed=0, verify=True, return_info=False
-):
+    op, k=6, *, which="LM", tol=None, ncv=None, max_restarts=1000, v0=None, seed=0, verify=True, threads=None, return_info=False
+):  # fmt: skip
     """Eigenvalues at the ends of the spectrum, with eigenvectors.
 
     Parameters
@@ -81,6 +85,8 @@ def eigsh(
     verify : bool
         After convergence, search the complement of the pairs from a random vector until its best Ritz value is settled
         below them: finds copies of multiple eigenvalues and directions that `v0` was blind to.
+    threads : int, optional
+        Default: all CPUs this process may use. The same bits for any number.
     return_info : bool
         Return (w, V, EigenInfo).
 
@@ -128,7 +134,7 @@ def eigsh(
     tol = (3e-6 if single else 1e-10) if tol is None else float(tol)
     if not (0 < tol < 1):
         raise ArgumentError(f"tol is {tol}; expected a number between 0 and 1")
-    search = _Search(op, k, which, tol, size, as_key(seed))
+    search = _Search(op, k, which, tol, size, as_key(seed), thread_count(threads))
     search.start(v0)
     restarts, verified = search.run(count_argument(max_restarts, "max_restarts", 0), verify)
     w, V, residuals = search.pairs()
@@ -141,122 +147,50 @@ def eigsh(
             NNQFTWarning,
             stacklevel=2,
         )
-    e = -(search.exponent or 0)
+    e = -search.core.exponent
     if not return_info:
         return np.ldexp(w, e), V
     info = EigenInfo(
-        np.ldexp(residuals, e), converged, float(np.ldexp(norm, e)), search.products, restarts, verified, tol
+        np.ldexp(residuals, e), converged, float(np.ldexp(norm, e)), search.core.products, restarts, verified, tol
     )
     return np.ldexp(w, e), V, info
 
 
 class _Search:
-    """The basis V (n, size), its projection T, and where the search stands. Eigenvalues are those of 2^exponent A."""
+    """Where the search stands. Eigenvalues are those of 2^exponent A."""
 
-    def __init__(self, op, k, which, tol, size, key):
-        self.op, self.k, self.which, self.tol, self.size, self.key = op, k, which, tol, size, key
+    def __init__(self, op, k, which, tol, size, key, threads):
+        self.k, self.which, self.tol, self.size, self.threads = k, which, tol, size, threads
         self.n = op.shape[0]
-        self.V = np.zeros((self.n, size), order="F")
-        self.T = np.zeros((size, size))
-        self.next, self.beta = None, 0.0
-        self.exponent, self.products, self.drawn, self.norm = None, 0, 0, 0.0
-        self.slack = np.sqrt(np.finfo(op.dtype).eps)
-
-    # ---- vectors
-
-    def apply(self, v):
-        w = np.array(self.op.matvec(v.astype(self.op.dtype, copy=False)), dtype=np.float64)
-        self.products += 1
-        if w.shape != (self.n,):
-            raise ShapeError(f"product {self.products} has shape {w.shape}; expected ({self.n},)")
-        top = abs(w).max()
-        if not np.isfinite(top):
-            raise ArgumentError(f"product {self.products} of the operator with a finite vector is not finite")
-        if self.exponent is None and top > 0:  # so far every product was zero
-            self.exponent = -int(np.frexp(top)[1])
-        return np.ldexp(w, self.exponent) if self.exponent else w
-
-    def orthogonalize(self, w, used):
-        """w without its part in the first `used` vectors, and the coefficients: twice is enough."""
-        V, h = self.V[:, :used], np.zeros(used)
-        for _ in range(2):
-            step = V.T @ w
-            w -= V @ step
-            h += step
-        return w, h
-
-    def fresh(self, used):
-        """A random unit vector orthogonal to the first `used` < n vectors."""
-        while True:
-            w = probe_vectors(self.n, 1, seed=self.key, first=self.drawn, distribution="gaussian")[:, 0]
-            self.drawn += 1
-            w /= np.linalg.norm(w)
-            for _ in range(3):
-                w, _ = self.orthogonalize(w, used)
-                length = np.linalg.norm(w)
-                if length <= 1e-8:  # nearly everything was in the span: what is left is rounding
-                    break
-                w /= length
-            else:
-                return w
+        affordable(8.0 * self.n * (size + 1), f"{size} vectors", "give a smaller ncv")
+        self.core = _core.ThickRestart(native_handle(op, op.dtype), size, key)
+        self.norm, self.worst, self.slack = 0.0, 0.0, 10 * np.sqrt(np.finfo(op.dtype).eps)
 
     def start(self, v0):
-        if v0 is None:
-            self.next = self.fresh(0)
-            return
-        v = np.array(v0, dtype=np.float64)
-        if v.shape != (self.n,):
-            raise ShapeError(f"v0 has shape {v.shape}; expected ({self.n},)")
-        top = abs(v).max()
-        if not (np.isfinite(top) and top > 0):
-            raise ArgumentError("v0 must be finite and not zero")
-        v /= top
-        self.next = v / np.linalg.norm(v)
+        if v0 is not None:
+            v0 = np.array(v0, dtype=np.float64)
+            if v0.shape != (self.n,):
+                raise ShapeError(f"v0 has shape {v0.shape}; expected ({self.n},)")
+        self.core.start(v0, self.threads)
 
-    # ---- one cycle
-
-    def extend(self, used):
-        """Fill the basis from `used` vectors on, starting with `next`."""
-        for j in range(used, self.size):
-            self.V[:, j] = self.next
-            w = self.apply(self.next)
-            self.norm = max(self.norm, float(np.linalg.norm(w)))
-            w, h = self.orthogonalize(w, j + 1)
-            if used == 0 and j > 0:
-                self.check_symmetric(h)
-            self.T[: j + 1, j] = self.T[j, : j + 1] = h
-            self.beta = float(np.linalg.norm(w))
-            if j + 1 == self.n:
-                self.beta = 0.0
-            elif self.beta <= 8 * _EPS * self.norm * np.sqrt(self.n):
-                self.beta, self.next = 0.0, self.fresh(j + 1)
-            else:
-                self.next = w / self.beta
-
-    def check_symmetric(self, h):
-        """In the first cycle T must be tridiagonal, with the length of the last rest beside its diagonal."""
-        above = max(abs(h[:-2]).max(initial=0.0), abs(h[-2] - self.beta))
-        if above > 10 * self.slack * self.norm:
-            raise ArgumentError(
-                f"the operator is not symmetric: u.Av and v.Au differ by {above / self.norm:.1e} of its norm"
-            )
+    def extend(self, to):
+        """Lanczos steps up to `to` vectors; Ritz values theta, vectors S, residuals, and `order`, best first."""
+        self.core.extend(to, self.threads)
+        if self.core.skewness > self.slack * self.core.norm:
+            share = self.core.skewness / self.core.norm
+            raise ArgumentError(f"the operator is not symmetric: u.Av and v.Au differ by {share:.1e} of its norm")
+        self.theta, self.S = np.linalg.eigh(self.core.T)
+        self.norm = float(abs(self.theta).max())
+        self.residuals = self.core.beta * abs(self.S[-1])
+        self.order = self.preference()
+        self.wanted = self.order[: self.k]
 
     def restart(self, keep, fresh=False):
-        """The Ritz vectors `keep` become the basis; `next` stays, or is a fresh random vector."""
-        S = self.S[:, keep]
-        for first in range(0, self.n, _ROWS):
-            rows = slice(first, first + _ROWS)
-            self.V[rows, : len(keep)] = self.V[rows] @ S
-        self.T[:] = 0.0
-        self.T[range(len(keep)), range(len(keep))] = self.theta[keep]
-        if fresh or self.beta == 0:
-            self.next = self.fresh(len(keep))
-        return len(keep)
+        """The Ritz vectors `keep` become the basis; the next vector stays, or is a fresh random one."""
+        self.core.restart(np.asfortranarray(self.S[:, keep]), self.theta[keep], fresh, self.threads)
 
-    # ---- what is wanted
-
-    def order(self):
-        """Ritz values, best first."""
+    def preference(self):
+        """Indices of the Ritz values, best first."""
         rising = np.argsort(self.theta)
         if self.which == "LA":
             return rising[::-1]
@@ -268,8 +202,9 @@ class _Search:
         both[0::2], both[1::2] = rising[::-1][: (len(rising) + 1) // 2], rising[: len(rising) // 2]
         return both
 
-    def settled(self, order):
+    def settled(self):
         """No Ritz value outside the wanted ones can still grow past them: its residual is below its distance, or small."""
+        order = self.order
         best, rest = self.theta[order[: self.k]], order[self.k :]
         high, low = rest[np.argmax(self.theta[rest])], rest[np.argmin(self.theta[rest])]
         worst = min(abs(best))
@@ -287,34 +222,39 @@ class _Search:
         return all(self.residuals[i] <= max(self.tol * self.norm, margin / 2) for i, margin in margins)
 
     def run(self, max_restarts, verify):
-        used, restarts, verifying, before = 0, 0, False, None
+        """(restarts, verified) when the wanted pairs have converged, or after max_restarts."""
+        restarts, verifying, before = 0, False, None
         while True:
-            self.extend(used)
-            self.theta, self.S = np.linalg.eigh(self.T)
-            self.norm = float(abs(self.theta).max())
-            self.residuals = self.beta * abs(self.S[-1])
-            order = self.order()
-            self.wanted = order[: self.k]
+            done = self.cycle(verifying)
             values = np.sort(self.theta[self.wanted])
-            done = (self.residuals[self.wanted] <= self.tol * self.norm).all()
-            if self.size == self.n:
+            if self.core.used == self.n:
                 return restarts, True
             if verifying and abs(values - before).max() > 10 * self.tol * self.norm:
                 verifying = False  # something better turned up: its own copies are still to be looked for
-            if done and (not verify or verifying and self.settled(order)):
+            if done and (not verify or verifying and self.settled()):
                 return restarts, verifying
             if restarts >= max_restarts:
                 return restarts, False
             restarts += 1
             if done and not verifying:
                 verifying, before = True, values
-                used = self.restart(self.wanted, fresh=True)
+                self.restart(self.wanted, fresh=True)
             else:
-                used = self.restart(order[: self.k + (self.size - self.k) // 2])
+                self.restart(self.order[: self.k + (self.core.used - self.k) // 2])
+
+    def cycle(self, verifying):
+        """Fill the basis, or stop before if what is wanted has come; True if the wanted pairs have converged."""
+        near = verifying or self.worst <= _NEAR * self.tol * self.norm
+        while True:
+            here = max(self.core.used, self.k)
+            self.extend(min(here + _OFTEN, self.size) if near else self.size)
+            self.worst = self.residuals[self.wanted].max()
+            done = self.worst <= self.tol * self.norm
+            if self.core.used == self.size or (done and (not verifying or self.settled())):
+                return done
 
     def pairs(self):
         """Wanted pairs, increasing, and the residuals of these very vectors."""
         wanted = self.wanted[np.argsort(self.theta[self.wanted], kind="stable")]
-        w, V = self.theta[wanted], self.V @ self.S[:, wanted]
-        residuals = np.array([np.linalg.norm(self.apply(v) - x * v) for x, v in zip(w, V.T, strict=True)])
-        return w, V, residuals
+        w, V = self.theta[wanted], self.core.combine(np.asfortranarray(self.S[:, wanted]), self.threads)
+        return w, V, self.core.residuals(V, w, self.threads)

@@ -5,10 +5,10 @@ import numpy as np
 from ..networks import as_key
 from ._density import SpectralDensity
 from ._driver import LanczosState, lanczos
-from ._operators import as_operator
+from ._operators import as_operator, gram
 from ._probes import count_argument
 
-__all__ = ["slq", "spectral_moments"]
+__all__ = ["singular_values", "slq", "spectral_moments"]
 
 _BASIS_BYTES = 1 << 30  # up to here "auto" keeps all vectors and reorthogonalises
 
@@ -85,6 +85,45 @@ def slq(op, k=50, *, probes=10, seed=0, distribution="rademacher", reorth="auto"
     how = {"estimator": "slq", "k": max(k, run.alpha.shape[1]), "seed": run.seed, "distribution": run.distribution, "reorth": run.reorth}
     complete = np.asarray(run.breakdown) | (np.asarray(run.steps) >= op.shape[0])
     return SpectralDensity(nodes, weights, op.shape[0], complete=complete, how=how)
+
+
+def singular_values(J, k=50, *, probes=10, **options):
+    """Density of the singular values of a rectangular operator: quadrature for the smaller of J^T J and J J^T.
+
+    Parameters
+    ----------
+    J : array, sparse array, or object with matmat and rmatmat, shape (m, n)
+        A `nnqft.hessian.Jacobian`, say; float32 or float64.
+    k, probes, **options
+        As for `slq`: k steps take k products with J and k with its transpose.
+
+    Returns
+    -------
+    SpectralDensity
+        Of the min(m, n) singular values, in the units of J: nodes are square roots, so even moments up to 4k - 2 are
+        exact in each probe, and `trace(np.square)` is the squared Frobenius norm.
+
+    Raises
+    ------
+    ShapeError, ArgumentError
+        As `gram` and `slq` do.
+
+    Notes
+    -----
+    Squares cost digits: singular values below sqrt(eps) times the largest (1.5e-8; in float32 3.5e-4) come out as
+    rounding of that size. Moments, and all that is large, do not suffer.
+
+    Examples
+    --------
+    >>> J = np.diag([3.0, 4.0]) @ np.eye(2, 5)
+    >>> singular_values(J, 2, probes=2).nodes.round(9).tolist()
+    [[3.0, 4.0], [3.0, 4.0]]
+    """
+    shape = getattr(J, "shape", ())
+    wide = len(shape) == 2 and shape[0] < shape[1]
+    S = slq(gram(J.T if wide else J), k, probes=probes, **options)
+    how = {**S.how, "estimator": "slq of squares"}
+    return SpectralDensity(np.sqrt(np.maximum(S.nodes, 0.0)), S.weights, S.n, complete=S.complete, how=how)
 
 
 def spectral_moments(op, orders, *, probes=10, seed=0, distribution="rademacher", **options):
