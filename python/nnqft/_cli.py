@@ -1,4 +1,4 @@
-"""The command line: `nnqft info`, `nnqft reproduce PAPER`, `nnqft bench`; also `python -m nnqft`.
+"""The command line: `nnqft info`, `nnqft reproduce PAPER`, `nnqft spectrum MODEL DATA`, `nnqft bench`; also `python -m nnqft`.
 
 Exit codes: 0 done, 2 a wrong argument or an error of the library (one line on stderr), 130 interrupted.
 """
@@ -17,6 +17,7 @@ import scipy
 
 from . import _backend, _core, ensemble, networks
 from ._build import build_info
+from ._hessian import _command
 from ._version import __version__
 from .errors import NNQFTError, StateError
 
@@ -71,7 +72,7 @@ def papers():
 def _parser():
     parser = argparse.ArgumentParser(prog="nnqft", description="Neural-network field theory at C++ speed.")
     parser.add_argument("--version", action="version", version=f"nnqft {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{info,reproduce,bench}")
+    commands = parser.add_subparsers(required=True, metavar="{info,reproduce,spectrum,bench}")
 
     info = commands.add_parser("info", help="version, instruction sets, threads and devices")
     info.add_argument("--json", action="store_true", help="print nnqft.build_info() as JSON")
@@ -86,6 +87,10 @@ def _parser():
     reproduce.add_argument("--threads", type=int, metavar="N", help="threads; the results do not depend on them (default: all)")
     reproduce.add_argument("--quiet", action="store_true", help="no progress, only the path of the report")
     reproduce.set_defaults(command=_reproduce)
+
+    spectrum = commands.add_parser("spectrum", help="the Hessian spectrum of a saved perceptron: figure, numbers, quadrature")
+    _command.add_arguments(spectrum)
+    spectrum.set_defaults(command=_command.run)
 
     bench = commands.add_parser("bench", help="speed of this machine, in a few seconds")
     bench.add_argument("--quick", action="store_true", help="a shorter, rougher measurement")

@@ -37,7 +37,7 @@ except ImportError:  # Windows
     fcntl = None
     import msvcrt
 
-__all__ = ["save", "load", "load_with_fallback", "to_bytes", "from_bytes", "Lock", "spec_hash"]
+__all__ = ["save", "write", "load", "load_with_fallback", "to_bytes", "from_bytes", "Lock", "spec_hash"]
 
 FORMAT, VERSION = "nnqft", 1
 MAX_BYTES = 1 << 32  # what is read unless told otherwise: 4 GiB
@@ -300,7 +300,12 @@ def save(path, header, arrays, *, keep_previous=False):
     ArgumentError: content that cannot be stored. StateError: a full disk, a read-only folder, ...; then the file that
     was there is unchanged, and the temporary one is gone.
     """
-    data, path = to_bytes(header, arrays), _resolve(path)
+    write(path, to_bytes(header, arrays), keep_previous=keep_previous)
+
+
+def write(path, data, *, keep_previous=False):
+    """Writes bytes of any kind as `save` writes its own."""
+    path = _resolve(path)
     temporary, spare = _temporary(path), _temporary(path)
     state = "a file that was there is unchanged"
     try:

@@ -7,8 +7,9 @@ from ._hessian._dyson import DysonDensity, dyson_density
 from ._hessian._from_torch import from_torch
 from ._hessian._hessian import Hessian, HessianBlock
 from ._hessian._jacobian import Jacobian
+from ._hessian._load import load_net
 from ._hessian._profile import VarianceProfile, variance_profile
 
 __all__ = [
-    "Hessian", "HessianBlock", "Jacobian", "from_torch", "dyson_density", "DysonDensity", "variance_profile", "VarianceProfile",
+    "Hessian", "HessianBlock", "Jacobian", "from_torch", "load_net", "dyson_density", "DysonDensity", "variance_profile", "VarianceProfile",
 ]  # fmt: skip
