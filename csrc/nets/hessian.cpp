@@ -10,7 +10,8 @@ namespace nnqft {
 namespace {
 
 constexpr std::int64_t kPanel = 256, kMaxSlots = 16;  // samples: the activities of a panel stay in the second-level cache
-constexpr double kFlopsPerBlock = 2e9;  // a worker looks for Ctrl-C after some 0.05 s
+constexpr std::int64_t kBlockRows = 132, kBlockColumns = 256;  // of Hv: with what is summed, in the second-level cache
+constexpr std::int64_t kTogether = std::int64_t{1} << 23;  // numbers that R-passes of several vectors leave behind
 
 // How samples are cut: by the size of the problem alone.
 struct Cut {
@@ -39,6 +40,18 @@ struct Work {
         : passes(net), data(static_cast<std::size_t>((net.rows() + more_rows) * cut.ld)), outputs(static_cast<std::size_t>(net.dim_out() * cut.ld)),
           panel{data.data(), cut.samples, cut.ld} {}
 };
+
+// Blocks of a layer of Hv, which begins at `begin`, of about the same size.
+void cut_layer(int l, const NetLayer& layer, std::int64_t begin, std::vector<NetBlock>& blocks) {
+    const auto part = [](std::int64_t size, std::int64_t most, std::int64_t unit) {
+        const std::int64_t parts = (size + most - 1) / most;
+        return ((size + parts - 1) / parts + unit - 1) / unit * unit;
+    };
+    const std::int64_t rows = part(layer.out, kBlockRows, kTile), columns = part(layer.in, kBlockColumns, 4 * kTurn);
+    for (std::int64_t n = 0; n < layer.out; n += rows)
+        for (std::int64_t k = 0; k < layer.in; k += columns)
+            blocks.push_back({l, begin, n, std::min(rows, layer.out - n), k, std::min(columns, layer.in - k)});
+}
 
 template <class Body>  // body(panel, Work&)
 void over_panels(const Network& net, const Cut& cut, std::int64_t more_rows, Team& team, const Body& body) {
@@ -99,12 +112,11 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
     const std::int64_t dim = net_.dim_out(), more = dim * ((diagonal_ ? 1 : 0) + (rank_one_ ? 1 : 0) + (matrix_ ? dim : 0));
     stride_ = (net_.rows() + more) * ld_;
     if (static_cast<double>(stride_) * static_cast<double>(panels_) > 0x1p44) throw ArgumentError("activities of so many samples do not fit into memory");
-    slots_ = std::min(panels_, std::clamp<std::int64_t>((std::int64_t{1} << 26) / net_.size(), 1, kMaxSlots));
     pack(net_, theta_.data(), {}, 0, true, weights_);
     for (const NetLayer& layer : net_.layers()) flops_ += 12.0 * static_cast<double>(layer.in) * static_cast<double>(layer.out) * static_cast<double>(count_);
-    cache_.reset(new T[static_cast<std::size_t>(stride_ * panels_)]);
+    cache_ = Array<T>(static_cast<std::size_t>(stride_ * panels_));
     if (count_ == 0) {
-        std::fill(cache_.get(), cache_.get() + stride_ * panels_, T(0));
+        std::fill(cache_.data(), cache_.data() + cache_.size(), T(0));
         return;
     }
 
@@ -127,7 +139,7 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
         keep(loss.diagonal, dim);
         keep(loss.rank_one, dim);
         keep(loss.matrix, dim * dim);
-        T* const to = cache_.get() + index * stride_;
+        T* const to = cache_.data() + index * stride_;
         for (std::int64_t i = 0; i < stride_; ++i) to[i] = static_cast<T>(work.data[static_cast<std::size_t>(i)]);
     });
 }
@@ -147,12 +159,12 @@ int NetHessian<T>::layer_of(std::int64_t parameter) const {
     return l;
 }
 
-// L'' times R of the outputs.
+// L'' times R of the outputs. False: zero.
 template <class T>
-const T* NetHessian<T>::r_top(Passes<T>& passes, const Panel<T>& p) const {
+bool NetHessian<T>::r_top(const Passes<T>& passes, const Panel<T>& p, T* out) const {
+    if (!diagonal_ && !rank_one_ && !matrix_) return false;
     const std::int64_t dim = net_.dim_out();
     const T *const rf = passes.r_outputs(), *top = p.row(net_.rows());
-    T* const out = passes.r_top();
     std::fill(out, out + dim * ld_, T(0));
     if (diagonal_) {
         for (std::int64_t i = 0; i < dim * ld_; ++i) out[i] = top[i] * rf[i];
@@ -171,26 +183,57 @@ const T* NetHessian<T>::r_top(Passes<T>& passes, const Panel<T>& p) const {
         for (std::int64_t n = 0; n < dim; ++n)
             for (std::int64_t m = 0; m < dim; ++m)
                 for (std::int64_t s = 0; s < p.samples; ++s) out[n * ld_ + s] += top[(n * dim + m) * ld_ + s] * rf[m * ld_ + s];
-    return out;
+    return true;
 }
 
 template <class T>
-std::unique_ptr<Passes<T>> NetHessian<T>::borrow() const {
+std::unique_ptr<typename NetHessian<T>::Workspace> NetHessian<T>::borrow(unsigned threads, std::int64_t vectors) const {
+    std::unique_ptr<Workspace> space;
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         if (!idle_.empty()) {
-            auto passes = std::move(idle_.back());
+            space = std::move(idle_.back());
             idle_.pop_back();
-            return passes;
         }
     }
-    return std::make_unique<Passes<T>>(net_);
+    if (!space) space = std::make_unique<Workspace>();
+    if (space->passes.size() < threads) space->passes.resize(threads);
+    if (space->directions.size() < static_cast<std::size_t>(vectors)) space->directions.resize(static_cast<std::size_t>(vectors));
+    const std::int64_t panels = vectors * panels_;
+    if (space->found.size() < static_cast<std::size_t>(panels * net_.depth())) space->found.resize(static_cast<std::size_t>(panels * net_.depth()));
+    const auto kept = static_cast<std::size_t>(panels * net_.r_rows() * ld_);
+    if (space->kept.size() < kept) space->kept = Array<T>(kept);
+    return space;
 }
 
 template <class T>
-void NetHessian<T>::give_back(std::unique_ptr<Passes<T>> passes) const {
+void NetHessian<T>::give_back(std::unique_ptr<Workspace> workspace) const {
     const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(passes));
+    idle_.push_back(std::move(workspace));
+}
+
+// One block of Hv from what the R-passes found, panel after panel.
+template <class T>
+void NetHessian<T>::sum_over_panels(const NetBlock& block, const RSums<T>* found, T* y) const {
+    const NetKernels<T>& kernels = net_kernels<T>();
+    const NetLayer& layer = net_.layers()[static_cast<std::size_t>(block.layer)];
+    T *const to = y + block.begin + block.row * layer.in + block.column, *const biases = y + block.begin + layer.in * layer.out + block.row;
+    const bool bias = layer.bias && block.column == 0;
+    if (bias) std::fill(biases, biases + block.rows, T(0));
+    bool add = false;
+    for (std::int64_t index = 0; index < panels_; ++index) {
+        const RSums<T>& sums = found[index * net_.depth() + block.layer];
+        Pair<T> pairs[2];
+        for (int i = 0; i < sums.count; ++i) {
+            const Pair<T>& pair = sums.pairs[i];
+            pairs[i] = {pair.left + block.row * ld_, pair.right ? pair.right + block.column * ld_ : nullptr,
+                        pair.turned ? pair.turned + block.column * panel_samples_ : nullptr};
+        }
+        if (sums.count > 0) kernels.outer(panel_samples_, ld_, block.rows, block.columns, pairs, sums.count, add, to, layer.in);
+        add = add || sums.count > 0;
+        if (bias && sums.rd) kernels.row_sums(panel_samples_, ld_, block.rows, sums.rd + block.row * ld_, biases);
+    }
+    for (std::int64_t n = 0; n < block.rows && !add; ++n) std::fill(to + n * layer.in, to + n * layer.in + block.columns, T(0));
 }
 
 template <class T>
@@ -205,49 +248,38 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
             lowest = static_cast<int>(l);
         }
     if (out == 0 || n_vectors == 0) return;
-    std::fill(Y, Y + out * n_vectors, T(0));
+    if (in == 0) std::fill(Y, Y + out * n_vectors, T(0));
     if (in == 0) return;
 
-    // Vectors go through a panel together, while it is in the cache.
-    const double per_slot = flops_ / static_cast<double>(slots_);
-    const std::int64_t memory = std::max<std::int64_t>(1, (std::int64_t{1} << 24) / (slots_ * std::max(in, out)));
-    const std::int64_t together = std::clamp<std::int64_t>(static_cast<std::int64_t>(kFlopsPerBlock / (per_slot + 1.0)), 1, std::min<std::int64_t>(memory, 32));
-    std::vector<Weights<T>> v(static_cast<std::size_t>(std::min(together, n_vectors)));
-    std::vector<T> sums;
-    std::vector<std::unique_ptr<Passes<T>>> passes(team.threads());
-    const bool top = diagonal_ || rank_one_ || matrix_;
-    // A slot of one panel may as well add to Y when its turn comes: the same bits, without the sums.
-    const bool direct = slots_ == panels_ && team.threads() == 1;
+    std::vector<NetBlock> blocks;
+    for (int l = lowest; l < net_.depth(); ++l)
+        if (begin[static_cast<std::size_t>(l)] >= 0) cut_layer(l, net_.layers()[static_cast<std::size_t>(l)], begin[static_cast<std::size_t>(l)], blocks);
+
+    const std::int64_t depth = net_.depth(), r_size = net_.r_rows() * ld_;
+    const std::int64_t together = std::clamp<std::int64_t>(kTogether / (panels_ * r_size), 1, std::min<std::int64_t>(n_vectors, 32));
+    std::unique_ptr<Workspace> space = borrow(team.threads(), together);
+    const int backward_from = gauss_newton_ ? net_.depth() : lowest + 1;
     for (std::int64_t first = 0; first < n_vectors; first += together) {
         const std::int64_t n = std::min(together, n_vectors - first);
-        for (std::int64_t c = 0; c < n; ++c) pack(net_, X + (first + c) * in, columns, gauss_newton_ ? net_.depth() : lowest + 1, false, v[static_cast<std::size_t>(c)]);
-        T* const y = Y + first * out;
-        if (!direct) sums.assign(static_cast<std::size_t>((slots_ - 1) * n * out), T(0));  // the first slot adds to Y at once
-        team.run(slots_, [&](std::int64_t slot, unsigned worker) {
-            if (!passes[worker]) passes[worker] = borrow();
-            Passes<T>& pass = *passes[worker];
-            T* const sum = slot == 0 || direct ? y : sums.data() + (slot - 1) * n * out;
-            for (std::int64_t index = panels_ * slot / slots_; index < panels_ * (slot + 1) / slots_; ++index) {
-                const Panel<T> p = panel(index);
-                for (std::int64_t c = 0; c < n; ++c) {
-                    const Weights<T>& direction = v[static_cast<std::size_t>(c)];
-                    const bool moves = pass.r_forward(weights_, direction, p, top);
-                    pass.r_backward(weights_, direction, p, top && moves ? r_top(pass, p) : nullptr, gauss_newton_, lowest,
-                                    [&](int l, const Pair<T>* pairs, int n_pairs, const T* rd) {
-                                        const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
-                                        if (begin[static_cast<std::size_t>(l)] < 0) return;
-                                        T* const to = sum + c * out + begin[static_cast<std::size_t>(l)];
-                                        pass.kernels().outer(p.samples, ld_, layer.out, layer.in, pairs, n_pairs, to);
-                                        if (layer.bias && rd) pass.kernels().row_sums(p.samples, ld_, layer.out, rd, to + layer.in * layer.out);
-                                    });
-                }
-            }
+        team.run(n, [&](std::int64_t c, unsigned) {
+            pack(net_, X + (first + c) * in, columns, backward_from, false, space->directions[static_cast<std::size_t>(c)]);
         });
-        for (std::int64_t slot = 1; slot < slots_ && !direct; ++slot)
-            for (std::int64_t i = 0; i < n * out; ++i) y[i] += sums[static_cast<std::size_t>((slot - 1) * n * out + i)];
+        team.run(n * panels_, [&](std::int64_t task, unsigned worker) {
+            Passes<T>& pass = space->of(net_, worker);
+            const Weights<T>& v = space->directions[static_cast<std::size_t>(task / panels_)];
+            const Panel<T> p = panel(task % panels_);
+            T* const kept = space->kept.data() + task * r_size;
+            const bool moves = pass.r_forward(weights_, v, p, diagonal_ || rank_one_ || matrix_);
+            const bool top = moves && r_top(pass, p, kept + net_.place(net_.depth() - 1).r_delta * ld_);
+            pass.r_backward(weights_, v, p, top, gauss_newton_, lowest, kept, space->found.data() + task * depth);
+        });
+        const auto n_blocks = static_cast<std::int64_t>(blocks.size());
+        team.run(n * n_blocks, [&](std::int64_t task, unsigned) {
+            const std::int64_t c = task / n_blocks;
+            sum_over_panels(blocks[static_cast<std::size_t>(task % n_blocks)], space->found.data() + c * panels_ * depth, Y + (first + c) * out);
+        });
     }
-    for (auto& pass : passes)
-        if (pass) give_back(std::move(pass));
+    give_back(std::move(space));
     if (decay_ == 0.0) return;
     for (std::int64_t l = 0, at = 0; l < net_.depth(); ++l) {
         const auto i = static_cast<std::size_t>(l);
@@ -265,12 +297,12 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
     for (std::int64_t m = 0; m < n; ++m)
         if (m == 0 || column[m] != column[m - 1]) group.push_back(m);
     group.push_back(n);
-    const bool top = diagonal_ || rank_one_ || matrix_;
     std::fill(out, out + (per_sample ? count_ * n : n), 0.0);
-    std::vector<std::unique_ptr<Passes<T>>> passes(team.threads());
+    std::unique_ptr<Workspace> space = borrow(team.threads(), 1);
     team.run(static_cast<std::int64_t>(group.size()) - 1, [&](std::int64_t g, unsigned worker) {
-        if (!passes[worker]) passes[worker] = borrow();
-        Passes<T>& pass = *passes[worker];
+        Passes<T>& pass = space->of(net_, worker);
+        Array<T> kept(static_cast<std::size_t>(net_.r_rows() * ld_));
+        std::vector<RSums<T>> found(static_cast<std::size_t>(net_.depth()));
         const std::int64_t first = group[static_cast<std::size_t>(g)], last = group[static_cast<std::size_t>(g) + 1];
         const int layer = layer_of(column[first]);
         LayerMask mask(static_cast<std::size_t>(net_.depth()), 0);
@@ -282,30 +314,29 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
         for (std::int64_t index = 0; index < panels_; ++index) {
             const Panel<T> p = panel(index);
             const std::int64_t begin = index * panel_samples_, used = std::min(panel_samples_, count_ - begin);
-            const bool moves = pass.r_forward(weights_, direction, p, top);
-            pass.r_backward(weights_, direction, p, top && moves ? r_top(pass, p) : nullptr, gauss_newton_, 0,
-                            [&](int l, const Pair<T>* pairs, int n_pairs, const T* rd) {
-                                const NetLayer& here = net_.layers()[static_cast<std::size_t>(l)];
-                                for (std::int64_t m = first; m < last; ++m) {
-                                    const std::int64_t at = row[m] - net_.place(l).begin, weights = here.in * here.out;
-                                    if (at < 0 || row[m] >= net_.place(l).end || (at >= weights && !rd)) continue;
-                                    double sum = 0.0;
-                                    for (std::int64_t s = 0; s < used; ++s) {
-                                        double value = 0.0;
-                                        if (at >= weights) value = static_cast<double>(rd[(at - weights) * ld_ + s]);
-                                        for (int i = 0; at < weights && i < n_pairs; ++i)
-                                            value += static_cast<double>(pairs[i].left[at / here.in * ld_ + s]) *
-                                                     static_cast<double>(pairs[i].right[at % here.in * ld_ + s]);
-                                        if (per_sample) out[(begin + s) * n + m] = value;
-                                        sum += value;
-                                    }
-                                    if (!per_sample) out[m] += sum;
-                                }
-                            });
+            const bool moves = pass.r_forward(weights_, direction, p, diagonal_ || rank_one_ || matrix_);
+            const bool top = moves && r_top(pass, p, kept.data() + net_.place(net_.depth() - 1).r_delta * ld_);
+            pass.r_backward(weights_, direction, p, top, gauss_newton_, 0, kept.data(), found.data());
+            for (std::int64_t m = first; m < last; ++m) {
+                const int l = layer_of(row[m]);
+                const RSums<T>& sums = found[static_cast<std::size_t>(l)];
+                const std::int64_t in = net_.layers()[static_cast<std::size_t>(l)].in, at = row[m] - net_.place(l).begin;
+                const std::int64_t weights = in * net_.layers()[static_cast<std::size_t>(l)].out;
+                double total = 0.0;
+                for (std::int64_t s = 0; s < used; ++s) {
+                    double value = 0.0;
+                    if (at >= weights && sums.rd) value = static_cast<double>(sums.rd[(at - weights) * ld_ + s]);
+                    for (int i = 0; at < weights && i < sums.count; ++i)
+                        value += static_cast<double>(sums.pairs[i].left[at / in * ld_ + s]) *
+                                 static_cast<double>(sums.pairs[i].right_at(at % in, s, panel_samples_, ld_));
+                    if (per_sample) out[(begin + s) * n + m] = value;
+                    total += value;
+                }
+                if (!per_sample) out[m] += total;
+            }
         }
     });
-    for (auto& pass : passes)
-        if (pass) give_back(std::move(pass));
+    give_back(std::move(space));
 }
 
 template class NetHessian<float>;

@@ -3,8 +3,8 @@
 //     H = sum_i J_i^T L_i'' J_i  +  sum_i L_i' d2f_i        (Gauss-Newton + residual)
 //
 // L_i' and L_i'' (weights of the samples included) come from outside. The forward and backward passes are made once, in float64, and
-// kept as T: products in float32 use the gates of float64. Samples lie in panels, panels in slots; slots are summed in order, so no
-// bit depends on the number of threads.
+// kept as T: products in float32 use the gates of float64. Samples lie in panels, which workers take through the R-passes; then workers
+// take blocks of Hv and sum over all panels in order. So no bit depends on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,12 @@ struct LossDerivatives {
     const double* matrix = nullptr;  // (count, dim_out, dim_out)
 };
 
+// Part of the matrix of a layer that begins at `begin` in Hv.
+struct NetBlock {
+    int layer;
+    std::int64_t begin, row, rows, column, columns;
+};
+
 using LayerMask = std::vector<char>;  // one per layer; empty: all
 
 template <class T>
@@ -57,10 +63,23 @@ public:
     void entries(const std::int64_t* row, const std::int64_t* column, std::int64_t n, bool per_sample, double* out, Team& team) const;
 
 private:
-    Panel<T> panel(std::int64_t index) const { return {cache_.get() + index * stride_, panel_samples_, ld_}; }
-    const T* r_top(Passes<T>& passes, const Panel<T>& p) const;
-    std::unique_ptr<Passes<T>> borrow() const;
-    void give_back(std::unique_ptr<Passes<T>> passes) const;
+    // R-passes only read it.
+    Panel<T> panel(std::int64_t index) const { return {const_cast<T*>(cache_.data()) + index * stride_, panel_samples_, ld_}; }
+    // What products need besides, kept from one to the next.
+    struct Workspace {
+        std::vector<std::unique_ptr<Passes<T>>> passes;  // one per worker
+        std::vector<Weights<T>> directions;
+        Array<T> kept;
+        std::vector<RSums<T>> found;
+        Passes<T>& of(const Network& net, unsigned worker) {
+            if (!passes[worker]) passes[worker] = std::make_unique<Passes<T>>(net);
+            return *passes[worker];
+        }
+    };
+    std::unique_ptr<Workspace> borrow(unsigned threads, std::int64_t vectors) const;
+    void give_back(std::unique_ptr<Workspace> workspace) const;
+    bool r_top(const Passes<T>& passes, const Panel<T>& p, T* out) const;
+    void sum_over_panels(const NetBlock& block, const RSums<T>* found, T* y) const;
     int layer_of(std::int64_t parameter) const;
 
     Network net_;
@@ -68,10 +87,10 @@ private:
     Weights<T> weights_;
     bool gauss_newton_, diagonal_ = false, rank_one_ = false, matrix_ = false;
     double sign_, decay_, flops_ = 0.0;
-    std::int64_t count_, panels_, panel_samples_, ld_, stride_, slots_;
-    std::unique_ptr<T[]> cache_;
+    std::int64_t count_, panels_, panel_samples_, ld_, stride_;
+    Array<T> cache_;
     mutable std::mutex mutex_;
-    mutable std::vector<std::unique_ptr<Passes<T>>> idle_;
+    mutable std::vector<std::unique_ptr<Workspace>> idle_;
 };
 
 }  // namespace nnqft

@@ -1,8 +1,11 @@
 // Products of one layer on a panel of samples, compiled once per instruction set.
 //
 // A panel holds `samples` columns (a multiple of kPanelUnit); feature k of sample s lies at rows[k * ld + s]. Samples fill the vector
-// lanes, so a layer of one neuron costs no padding. Weights are packed in tiles of kTile neurons: neuron n's k-th weight lies at
-// weights[(n / kTile * packed + k) * kTile + n % kTile], so that a tile reads memory in order.
+// lanes, so a layer of one neuron costs no padding.
+//
+// A panel turned has its features in the lanes: feature k of sample s lies at [(k / kTurn * samples + s) * kTurn + k % kTurn], zero where
+// there is no feature k; turned_rows(n) rows of `samples` numbers hold n features. Sums over samples of products of features are fastest when
+// one of the panels is turned.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +15,27 @@
 namespace nnqft {
 
 constexpr std::int64_t kPanelUnit = 16;
-constexpr int kTile = 6;
+constexpr int kTile = 6;  // neurons at a time
+constexpr std::int64_t kTurn = 16;
+constexpr std::int64_t kFewest = 4;  // rows of a panel that are worth turning another for
+constexpr std::int64_t turned_rows(std::int64_t n) { return (n + kTurn - 1) / kTurn * kTurn; }
 
-// sum_k rows[k, s] w_nk, k < inner.
+// sum_k rows[k, s] w_nk, k < inner; w_nk lies at weights[n / kTile * tile_step + n % kTile * neuron_step + k * step].
 template <class T>
 struct Term {
     const T* rows;
     const T* weights;
-    std::int64_t inner, packed;  // weights that are summed here, and those that a neuron has in the pack
+    std::int64_t inner, tile_step, neuron_step, step;
 };
+// Weights as they are, neuron n in row n; and packed by tiles of columns, neuron n in column n.
+template <class T>
+Term<T> by_rows(const T* rows, const T* weights, std::int64_t inner, std::int64_t row_step) {
+    return {rows, weights, inner, kTile * row_step, row_step, 1};
+}
+template <class T>
+Term<T> by_columns(const T* rows, const T* weights, std::int64_t inner) {
+    return {rows, weights, inner, kTile * inner, 1, kTile};
+}
 
 // What becomes of a sum x on its way to memory (pointers to panels, null for "not there"):
 //     x += bias[n] + before_scale * before;  raw = x;  y = gate * x + curve * other + after_scale * after.
@@ -43,14 +58,20 @@ template <class T>
 struct Pair {
     const T* left;
     const T* right;
+    const T* turned = nullptr;  // right, turned; then `right` is not needed
+    T right_at(std::int64_t k, std::int64_t s, std::int64_t samples, std::int64_t ld) const {
+        return turned ? turned[(k / kTurn * samples + s) * kTurn + k % kTurn] : right[k * ld + s];
+    }
 };
 
 template <class T>
 struct NetKernels {
     // out[n, s] = finish(sum of the terms), n < n_out.
     void (*product)(std::int64_t samples, std::int64_t ld, std::int64_t n_out, const Term<T>* terms, int n_terms, const Finish<T>& finish, T* out);
-    // out[n * n_in + k] += sum of the pairs.
-    void (*outer)(std::int64_t samples, std::int64_t ld, std::int64_t n_out, std::int64_t n_in, const Pair<T>* pairs, int n_pairs, T* out);
+    // out[n * step + k] = sum of the pairs, on top of what it holds if `add`.
+    void (*outer)(std::int64_t samples, std::int64_t ld, std::int64_t n_out, std::int64_t n_in, const Pair<T>* pairs, int n_pairs, bool add, T* out,
+                  std::int64_t step);
+    void (*turn)(std::int64_t samples, std::int64_t ld, std::int64_t n, const T* rows, T* out);
     // out[n] += sum_s rows[n, s].
     void (*row_sums)(std::int64_t samples, std::int64_t ld, std::int64_t n, const T* rows, T* out);
 };

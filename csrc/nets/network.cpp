@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "nets/kernels.hpp"
 
 namespace nnqft {
 
@@ -32,9 +33,12 @@ Network::Network(std::vector<NetLayer> layers) : layers_(std::move(layers)) {
         LayerPlace place;
         const auto take = [&](std::int64_t rows) { return std::exchange(rows_, rows_ + rows); };
         place.input = take(layer.in);
+        if (layer.out >= kFewest) place.turned = take(turned_rows(layer.in));
         place.delta = take(layer.out);
         if (l < last && (layer.activation != Activation::identity || !layer.amplitude.empty())) place.gate = take(layer.out);
         if (l < last && !layer.piecewise_linear()) place.curve = take(layer.out);
+        if (l > 0) place.r_input = std::exchange(r_rows_, r_rows_ + (place.turned < 0 ? layer.in : turned_rows(layer.in)));
+        place.r_delta = std::exchange(r_rows_, r_rows_ + layer.out);
         place.begin = end;
         place.end = end += layer.in * layer.out + (layer.bias ? layer.out : 0);
         places_.push_back(place);

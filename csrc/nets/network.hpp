@@ -31,10 +31,12 @@ struct NetLayer {
 // First rows of a layer's activities in a panel; -1: not kept. And its place in the parameters.
 struct LayerPlace {
     std::int64_t input = -1;   // h_l
+    std::int64_t turned = -1;  // h_l turned (kernels.hpp), in layers of kFewest outputs and more
     std::int64_t gate = -1;    // a phi'(z_l)
     std::int64_t curve = -1;   // a phi''(z_l); after backward() times dL/dh_{l+1}
     std::int64_t delta = -1;   // dL/dz_l
     std::int64_t begin = 0, end = 0;  // in the parameters
+    std::int64_t r_input = -1, r_delta = -1;  // Rh_l (turned if h_l is; none in layer 0) and Rd_l, in what an R-pass leaves of a panel
 };
 
 class Network {
@@ -51,11 +53,12 @@ public:
     std::int64_t width_sum() const { return width_sum_; }     // of all layers' outputs
     std::int64_t width_max() const { return width_max_; }     // of inputs and outputs
     std::int64_t rows() const { return rows_; }               // a panel keeps rows() * ld numbers
+    std::int64_t r_rows() const { return r_rows_; }           // and an R-pass leaves r_rows() * ld
 
 private:
     std::vector<NetLayer> layers_;
     std::vector<LayerPlace> places_;
-    std::int64_t width_sum_ = 0, width_max_ = 0, rows_ = 0;
+    std::int64_t width_sum_ = 0, width_max_ = 0, rows_ = 0, r_rows_ = 0;
 };
 
 }  // namespace nnqft

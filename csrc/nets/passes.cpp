@@ -37,22 +37,22 @@ const NetKernels<double>& net_kernels<double>() {
 
 namespace {
 
-// Tiles of kTile columns of a matrix whose element (k, n) is from[k * row + n * column]; zero past the last column.
+// The columns of a matrix of `rows` rows as by_columns() reads them: tile by tile, zero past the last column.
 template <class T>
-void pack_matrix(const T* from, std::int64_t rows, std::int64_t columns, std::int64_t row, std::int64_t column, T* to) {
+void pack_columns(const T* from, std::int64_t rows, std::int64_t columns, T* to) {
     for (std::int64_t n = 0; n < columns; n += kTile) {
-        const int used = static_cast<int>(std::min<std::int64_t>(kTile, columns - n));
-        const T* tile = from + n * column;
+        const auto used = std::min<std::int64_t>(kTile, columns - n);
+        const T* tile = from + n;
         if (used == kTile) {
-            for (std::int64_t k = 0; k < rows; ++k, to += kTile)
-                for (int j = 0; j < kTile; ++j) to[j] = tile[k * row + j * column];
+            for (std::int64_t k = 0; k < rows; ++k, to += kTile, tile += columns)
+                for (int j = 0; j < kTile; ++j) to[j] = tile[j];
         } else {
-            for (std::int64_t k = 0; k < rows; ++k, to += kTile)
-                for (int j = 0; j < kTile; ++j) to[j] = j < used ? tile[k * row + j * column] : T(0);
+            for (std::int64_t k = 0; k < rows; ++k, to += kTile, tile += columns)
+                for (int j = 0; j < kTile; ++j) to[j] = j < used ? tile[j] : T(0);
         }
     }
 }
-std::int64_t packed_size(std::int64_t rows, std::int64_t columns) { return rows * ((columns + kTile - 1) / kTile * kTile); }
+std::int64_t packed_size(const NetLayer& layer) { return layer.out * ((layer.in + kTile - 1) / kTile * kTile); }
 
 // y = sum over n < rows of a[n, s] b[n, s].
 template <class T>
@@ -74,25 +74,31 @@ template <class T>
 void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, bool offsets, Weights<T>& to) {
     const auto& layers = net.layers();
     const std::size_t depth = layers.size();
-    to.forward.assign(depth, nullptr);
-    to.backward.assign(depth, nullptr);
-    to.bias.assign(depth, nullptr);
+    for (auto* pointers : {&to.forward, &to.backward, &to.bias}) pointers->assign(depth, nullptr);
+    to.step.assign(depth, 0);
     const auto back = [&](std::size_t l) { return static_cast<int>(l) >= std::max(backward_from, 1); };
+    // Rows a kilobyte or more apart, by powers of two, share sets of the first-level cache: they move apart.
+    const auto crowded = [](const NetLayer& layer) { return layer.in * static_cast<std::int64_t>(sizeof(T)) % 2048 == 0 && layer.out > kTile; };
     std::int64_t need = 0;
     for (std::size_t l = 0; l < depth; ++l)
         if (mask.empty() || mask[l])
-            need += packed_size(layers[l].in, layers[l].out) + (back(l) ? packed_size(layers[l].out, layers[l].in) : 0) + (offsets ? layers[l].out : 0);
-    to.storage.resize(static_cast<std::size_t>(need));
+            need += (crowded(layers[l]) ? layers[l].out * (layers[l].in + kTurn) : 0) + (back(l) ? packed_size(layers[l]) : 0) + (offsets ? layers[l].out : 0);
+    if (static_cast<std::int64_t>(to.storage.size()) < need) to.storage = Array<T>(static_cast<std::size_t>(need));
     T* next = to.storage.data();
     for (std::size_t l = 0; l < depth; ++l) {
         const NetLayer& layer = layers[l];
         if (!mask.empty() && !mask[l]) continue;
         const T* const w = std::exchange(theta, theta + layer.in * layer.out);
-        pack_matrix(w, layer.in, layer.out, 1, layer.in, next);
-        to.forward[l] = std::exchange(next, next + packed_size(layer.in, layer.out));
+        to.forward[l] = w;
+        to.step[l] = layer.in;
+        if (crowded(layer)) {
+            to.step[l] += kTurn;
+            to.forward[l] = next;
+            for (std::int64_t n = 0; n < layer.out; ++n, next += to.step[l]) std::copy(w + n * layer.in, w + (n + 1) * layer.in, next);
+        }
         if (back(l)) {
-            pack_matrix(w, layer.out, layer.in, layer.in, 1, next);
-            to.backward[l] = std::exchange(next, next + packed_size(layer.out, layer.in));
+            pack_columns(w, layer.out, layer.in, next);
+            to.backward[l] = std::exchange(next, next + packed_size(layer));
         }
         if (layer.bias) to.bias[l] = std::exchange(theta, theta + layer.out);
         if (offsets && layer.offset != 0.0) {
@@ -105,7 +111,7 @@ void pack(const Network& net, const T* theta, const std::vector<char>& mask, int
 template <class T>
 Passes<T>::Passes(const Network& net) : net_(net), kernels_(net_kernels<T>()), ones_(static_cast<std::size_t>(net.width_max() + kTile), T(1)) {}
 
-// Places for one panel of this size: R of everything, and two deltas, each in front of the other in turn.
+// Places for one panel of this size: R of everything on the way up, two dL/dh on the way down, each in front of the other in turn.
 template <class T>
 void Passes<T>::reserve(const Panel<T>& p) {
     if (reserved_ == p.ld) return;
@@ -117,16 +123,19 @@ void Passes<T>::reserve(const Panel<T>& p) {
         if (l > 0) h[l] = std::exchange(rows, rows + net_.layers()[l].in);
     }
     const std::int64_t first = rows, wide = net_.width_max();
-    memory_.assign(static_cast<std::size_t>((rows + 5 * wide + 1) * p.ld), T(0));
+    memory_ = Array<T>(static_cast<std::size_t>((rows + 3 * wide + net_.dim_out() + 1) * p.ld));
+    std::fill(memory_.data(), memory_.data() + memory_.size(), T(0));
     const auto at = [&](std::int64_t row) { return row < 0 ? nullptr : memory_.data() + row * p.ld; };
     rz_.resize(depth);
     rh_.resize(depth);
     moves_.assign(depth, 0);
     std::transform(z.begin(), z.end(), rz_.begin(), at);
     std::transform(h.begin(), h.end(), rh_.begin(), at);
-    for (int i = 0; i < 2; ++i) rd_[i] = at(first + i * wide), re_[i] = at(first + (2 + i) * wide);
-    extra_ = at(first + 4 * wide);
-    line_ = at(first + 5 * wide);
+    re_[0] = at(first);
+    re_[1] = at(first + wide);
+    extra_ = at(first + 2 * wide);
+    r_outputs_ = at(first + 3 * wide);
+    line_ = at(first + 3 * wide + net_.dim_out());
     reserved_ = p.ld;
 }
 
@@ -144,12 +153,13 @@ void Passes<T>::forward(const Weights<T>& w, const Panel<T>& p, T* outputs) {
         const LayerPlace& place = net_.place(l);
         const T* h = p.row(place.input);
         T* const out = l + 1 < depth ? p.row(net_.place(l + 1).input) : outputs;
-        Term<T> terms[2] = {{h, w.forward[static_cast<std::size_t>(l)], layer.in, layer.in}};
+        if (place.turned >= 0) kernels_.turn(p.samples, p.ld, layer.in, h, p.row(place.turned));
+        Term<T> terms[2] = {w.ahead(l, h, layer.in)};
         int n_terms = 1;
         if (layer.normaliser != 0.0) {
             column_dots(p, layer.in, h, h, line_);
             for (std::int64_t s = 0; s < p.samples; ++s) line_[s] *= static_cast<T>(-layer.normaliser);
-            terms[n_terms++] = {line_, ones_.data(), 1, 1};
+            terms[n_terms++] = by_rows<T>(line_, ones_.data(), 1, 1);
         }
         Finish<T> finish;
         finish.bias = w.bias[static_cast<std::size_t>(l)];
@@ -199,7 +209,7 @@ void Passes<T>::backward(const Weights<T>& w, const Panel<T>& p) {
     for (int l = net_.depth() - 2; l >= 0; --l) {
         const NetLayer& above = net_.layers()[static_cast<std::size_t>(l + 1)];
         const LayerPlace &place = net_.place(l), &place_above = net_.place(l + 1);
-        const Term<T> term = {p.row(place_above.delta), w.backward[static_cast<std::size_t>(l + 1)], above.out, above.out};
+        const Term<T> term = w.back(l + 1, p.row(place_above.delta), above.out);
         const Pair<T> pair = {term.rows, p.row(place_above.input)};
         Finish<T> finish;
         if (back_extra(l + 1, p, e, &pair, 1)) finish.before = extra_, finish.before_scale = T(1);
@@ -218,8 +228,8 @@ void Passes<T>::gradient(const Panel<T>& p, T* out) {
     for (int l = 0; l < net_.depth(); ++l) {
         const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
         const LayerPlace& place = net_.place(l);
-        const Pair<T> pair = {p.row(place.delta), p.row(place.input)};
-        kernels_.outer(p.samples, p.ld, layer.out, layer.in, &pair, 1, out + place.begin);
+        const Pair<T> pair = {p.row(place.delta), p.row(place.input), p.row(place.turned)};
+        kernels_.outer(p.samples, p.ld, layer.out, layer.in, &pair, 1, true, out + place.begin, layer.in);
         if (layer.bias) kernels_.row_sums(p.samples, p.ld, layer.out, pair.left, out + place.begin + layer.in * layer.out);
     }
 }
@@ -236,20 +246,20 @@ bool Passes<T>::r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<
         moves_[i] = moves;
         Term<T> terms[3];
         int n_terms = 0;
-        if (v.forward[i]) terms[n_terms++] = {p.row(place.input), v.forward[i], layer.in, layer.in};
-        if (moves) terms[n_terms++] = {rh_[i], w.forward[i], layer.in, layer.in};
+        if (v.forward[i]) terms[n_terms++] = v.ahead(l, p.row(place.input), layer.in);
+        if (moves) terms[n_terms++] = w.ahead(l, rh_[i], layer.in);
         if (n_terms == 0) continue;
         if (moves && layer.normaliser != 0.0) {
             column_dots(p, layer.in, p.row(place.input), rh_[i], line_);
             for (std::int64_t s = 0; s < p.samples; ++s) line_[s] *= static_cast<T>(-2.0 * layer.normaliser);
-            terms[n_terms++] = {line_, ones_.data(), 1, 1};
+            terms[n_terms++] = by_rows<T>(line_, ones_.data(), 1, 1);
         }
         Finish<T> finish;
         finish.bias = v.bias[i];
         finish.gate = p.row(place.gate);
         finish.raw = rz_[i];
         if (moves && layer.skip != 0.0) finish.after = rh_[i], finish.after_scale = static_cast<T>(layer.skip);
-        multiply(p, layer.out, terms, n_terms, finish, l + 1 < depth ? rh_[i + 1] : rd_[0]);
+        multiply(p, layer.out, terms, n_terms, finish, l + 1 < depth ? rh_[i + 1] : r_outputs_);
         moves = true;
     }
     if (!outputs) moves_[static_cast<std::size_t>(depth - 1)] = moves;
@@ -257,38 +267,45 @@ bool Passes<T>::r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<
 }
 
 template <class T>
-void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, const T* r_top, bool gauss_newton, int lowest, const Sink& sink) {
-    const T *rd = r_top, *re = nullptr;
-    T* next = rd_[0];
+void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, bool top, bool gauss_newton, int lowest, T* kept,
+                           RSums<T>* found) {
+    const auto kept_row = [&](std::int64_t row) { return kept + row * p.ld; };
+    const T *rd = top ? kept_row(net_.place(net_.depth() - 1).r_delta) : nullptr, *re = nullptr;
     for (int l = net_.depth() - 1;; --l) {
         const auto i = static_cast<std::size_t>(l);
-        Pair<T> pairs[2];
-        int n_pairs = 0;
-        if (rd) pairs[n_pairs++] = {rd, p.row(net_.place(l).input)};
-        if (!gauss_newton && moves_[i]) pairs[n_pairs++] = {p.row(net_.place(l).delta), rh_[i]};
-        if (n_pairs > 0) sink(l, pairs, n_pairs, rd);
+        const NetLayer& layer = net_.layers()[i];
+        const LayerPlace& place = net_.place(l);
+        RSums<T>& sums = found[l];
+        sums.count = 0;
+        sums.rd = rd;
+        if (rd) sums.pairs[sums.count++] = {rd, p.row(place.input), p.row(place.turned)};
+        if (!gauss_newton && moves_[i]) {
+            T* const right = kept_row(place.r_input);
+            if (place.turned >= 0) kernels_.turn(p.samples, p.ld, layer.in, rh_[i], right);
+            else std::copy(rh_[i], rh_[i] + layer.in * p.ld, right);
+            sums.pairs[sums.count++] = {p.row(place.delta), place.turned < 0 ? right : nullptr, place.turned < 0 ? nullptr : right};
+        }
         if (l == lowest) return;
 
-        const NetLayer& layer = net_.layers()[i];
         const LayerPlace& below = net_.place(l - 1);
         Term<T> terms[2];
         int n_terms = 0;
-        if (!gauss_newton && v.backward[i]) terms[n_terms++] = {p.row(net_.place(l).delta), v.backward[i], layer.out, layer.out};
-        if (rd) terms[n_terms++] = {rd, w.backward[i], layer.out, layer.out};
+        if (!gauss_newton && v.backward[i]) terms[n_terms++] = v.back(l, p.row(place.delta), layer.out);
+        if (rd) terms[n_terms++] = w.back(l, rd, layer.out);
         Finish<T> finish;
-        if (back_extra(l, p, re, pairs, n_pairs)) finish.before = extra_, finish.before_scale = T(1);
-        const bool moved = n_terms > 0 || finish.before;
+        const Pair<T> moved[2] = {{rd, p.row(place.input)}, {p.row(place.delta), rh_[i]}};
+        if (back_extra(l, p, re, moved + (rd ? 0 : 1), sums.count)) finish.before = extra_, finish.before_scale = T(1);
         if (!gauss_newton && below.curve >= 0 && moves_[i]) finish.curve = p.row(below.curve), finish.other = rz_[i - 1];
-        if (!moved && !finish.curve) {
+        if (n_terms == 0 && !finish.before && !finish.curve) {
             rd = re = nullptr;
             continue;
         }
         finish.gate = p.row(below.gate);
         finish.raw = net_.layers()[i - 1].skip != 0.0 ? re_[l % 2] : nullptr;
+        T* const next = kept_row(below.r_delta);
         multiply(p, layer.in, terms, n_terms, finish, next);
         re = finish.raw;
         rd = next;
-        next = next == rd_[0] ? rd_[1] : rd_[0];
     }
 }
 

@@ -9,22 +9,29 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
+#include "core/array.hpp"
 #include "nets/kernels.hpp"
 #include "nets/network.hpp"
 
 namespace nnqft {
 
-// Parameters or a direction, packed as the products read them: neurons of the layer in front (forward), its inputs (backward).
+// Parameters or a direction as the products read them: matrices by rows (forward), packed by columns (backward).
 template <class T>
 struct Weights {
     std::vector<const T*> forward, backward, bias;  // null: all zero, or not asked for
-    std::vector<T> storage;
+    std::vector<std::int64_t> step;                 // between rows of `forward`
+    Array<T> storage;
+
+    // W_l h and W_l^T d.
+    Term<T> ahead(int l, const T* h, std::int64_t in) const {
+        return by_rows(h, forward[static_cast<std::size_t>(l)], in, step[static_cast<std::size_t>(l)]);
+    }
+    Term<T> back(int l, const T* d, std::int64_t out) const { return by_columns(d, backward[static_cast<std::size_t>(l)], out); }
 };
 
-// From parameters of the layers in `mask` (empty: all), to which biases still point. Packs for the way back are made from layer
+// From parameters of the layers in `mask` (empty: all), to which much still points. Packs for the way back are made from layer
 // `backward_from` on. Offsets of the layers belong to parameters, not to directions.
 template <class T>
 void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, bool offsets, Weights<T>& to);
@@ -38,6 +45,14 @@ struct Panel {
     T* row(std::int64_t r) const { return r < 0 ? nullptr : data + r * ld; }
 };
 
+// What Hv is in a layer: the sum over samples of the pairs, and of `rd` for biases (null: zero).
+template <class T>
+struct RSums {
+    Pair<T> pairs[2];
+    int count = 0;
+    const T* rd = nullptr;
+};
+
 template <class T>
 class Passes {
 public:
@@ -47,18 +62,17 @@ public:
     void forward(const Weights<T>& w, const Panel<T>& p, T* outputs);
     // From the deltas of the last layer to all others; curves take in dL/dh.
     void backward(const Weights<T>& w, const Panel<T>& p);
-    // Adds sum over samples of d h^T, in the order of the parameters.
+    // Adds the sum over samples of d h^T, in the order of the parameters.
     void gradient(const Panel<T>& p, T* out);
 
     // R of the activities along v, and of the outputs (in r_outputs()) if they are asked for. False if all of it is zero.
     bool r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, bool outputs);
-    const T* r_outputs() const { return rd_[0]; }
+    const T* r_outputs() const { return r_outputs_; }
 
-    // R-backward from R of the last deltas (null: zero), which may be r_top(). Calls sink(layer, pairs, n_pairs, Rd or null) for each
-    // layer of [lowest, depth), last first, if it has something: Hv there is the outer product of the pairs.
-    using Sink = std::function<void(int layer, const Pair<T>* pairs, int n_pairs, const T* rd)>;
-    void r_backward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, const T* r_top, bool gauss_newton, int lowest, const Sink& sink);
-    T* r_top() { return rd_[1]; }
+    // R-backward from R of the last deltas, in their place in `kept` or zero. `kept`, Network::r_rows() rows, holds what sums over samples
+    // will need: found[l] says what of it Hv is in the layers l of [lowest, depth).
+    void r_backward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, bool top, bool gauss_newton, int lowest, T* kept,
+                    RSums<T>* found);
 
     const NetKernels<T>& kernels() const { return kernels_; }
 
@@ -70,10 +84,11 @@ private:
     const Network& net_;
     const NetKernels<T>& kernels_;
     std::int64_t reserved_ = 0;
-    std::vector<T> memory_, ones_;
+    Array<T> memory_;
+    std::vector<T> ones_;
     std::vector<T*> rz_, rh_;        // per layer: R of its pre-activation where it has curvature, R of its input
     std::vector<char> moves_;        // Rh of the input of layer l is not zero
-    T *rd_[2], *re_[2], *extra_, *line_;
+    T *r_outputs_, *re_[2], *extra_, *line_;
 };
 
 }  // namespace nnqft

@@ -24,7 +24,7 @@ std::vector<T> numbers(std::int64_t n, std::int64_t start) {
 }
 
 template <class T>
-std::vector<T> packed(const std::vector<T>& w, std::int64_t inner, std::int64_t n_out) {  // w[n * inner + k]
+std::vector<T> packed(const std::vector<T>& w, std::int64_t inner, std::int64_t n_out) {  // w[n * inner + k], as by_columns() reads it
     std::vector<T> to(static_cast<std::size_t>((n_out + kTile - 1) / kTile * kTile * inner), T(0));
     for (std::int64_t n = 0; n < n_out; ++n)
         for (std::int64_t k = 0; k < inner; ++k)
@@ -32,60 +32,86 @@ std::vector<T> packed(const std::vector<T>& w, std::int64_t inner, std::int64_t 
     return to;
 }
 
+// Panels of samples with everything that products can do to them at once, against the definition in float64.
+template <class T>
+void check_shape(const NetKernels<T>& kernels, std::int64_t samples, std::int64_t n_out, std::int64_t inner) {
+    const double eps = sizeof(T) == 4 ? 0x1p-23 : 0x1p-52;
+    const std::int64_t ld = samples + 16, step = inner + 3;
+    const auto x = numbers<T>(inner * ld, 0), w = numbers<T>(n_out * inner, 7), y = numbers<T>(2 * ld, 3), v = numbers<T>(n_out * 2, 5);
+    const auto bias = numbers<T>(n_out, 1), panel = numbers<T>(n_out * ld, 9);
+    const auto w_pack = packed(w, inner, n_out);
+    const Term<T> terms[2] = {by_columns(x.data(), w_pack.data(), inner), by_rows(y.data(), v.data(), 2, 2)};
+    std::vector<T> raw(static_cast<std::size_t>(n_out * ld)), out(raw.size(), T(99));
+    Finish<T> f;
+    f.bias = bias.data();
+    f.before = f.gate = f.curve = f.other = f.after = panel.data();
+    f.before_scale = T(0.5), f.after_scale = T(2);
+    f.raw = raw.data();
+    kernels.product(samples, ld, n_out, terms, 2, f, out.data());
+
+    std::vector<T> turned(static_cast<std::size_t>(turned_rows(inner) * samples), T(99));
+    kernels.turn(samples, ld, inner, x.data(), turned.data());
+    bool turns = true;
+    for (std::int64_t k = 0; k < turned_rows(inner); ++k)
+        for (std::int64_t s = 0; s < samples; ++s)
+            turns = turns && turned[static_cast<std::size_t>((k / kTurn * samples + s) * kTurn + k % kTurn)] == (k < inner ? x[static_cast<std::size_t>(k * ld + s)] : T(0));
+    CHECK(turns);
+
+    // Both ways to sum over samples, on top of ones and from nothing; numbers between the rows stay.
+    const Pair<T> pairs[2] = {{panel.data(), x.data()}, {out.data(), nullptr, turned.data()}};
+    std::vector<T> sums(static_cast<std::size_t>(n_out * step), T(1)), fresh[2] = {sums, sums}, rows(static_cast<std::size_t>(n_out), T(1));
+    kernels.outer(samples, ld, n_out, inner, pairs, 2, true, sums.data(), step);
+    for (int i = 0; i < 2; ++i) kernels.outer(samples, ld, n_out, inner, pairs + i, 1, false, fresh[i].data(), step);
+    kernels.row_sums(samples, ld, n_out, panel.data(), rows.data());
+
+    bool products = true, outers = true, totals = true, padding = true;
+    for (std::int64_t n = 0; n < n_out; ++n) {
+        double total = 1.0;
+        for (std::int64_t s = 0; s < ld; ++s) {
+            const auto at = static_cast<std::size_t>(n * ld + s);
+            if (s >= samples) {
+                padding = padding && out[at] == T(99);
+                continue;
+            }
+            const double p = panel[at];
+            double sum = bias[static_cast<std::size_t>(n)] + 0.5 * p;
+            for (std::int64_t k = 0; k < inner; ++k)
+                sum += static_cast<double>(x[static_cast<std::size_t>(k * ld + s)]) * w[static_cast<std::size_t>(n * inner + k)];
+            for (std::int64_t k = 0; k < 2; ++k)
+                sum += static_cast<double>(y[static_cast<std::size_t>(k * ld + s)]) * v[static_cast<std::size_t>(n * 2 + k)];
+            const double bound = 4.0 * eps * static_cast<double>(inner + 8);  // a rounding per term, each below 4
+            products = products && std::fabs(raw[at] - sum) < bound && std::fabs(out[at] - (p * sum + p * p + 2.0 * p)) < bound;
+            total += p;
+        }
+        totals = totals && std::fabs(rows[static_cast<std::size_t>(n)] - total) < eps * 100.0;
+        for (std::int64_t k = 0; k < step; ++k) {
+            const auto to = static_cast<std::size_t>(n * step + k);
+            if (k >= inner) {
+                padding = padding && sums[to] == T(1) && fresh[0][to] == T(1) && fresh[1][to] == T(1);
+                continue;
+            }
+            double with[2] = {0.0, 0.0};
+            for (std::int64_t s = 0; s < samples; ++s) {
+                const auto at = static_cast<std::size_t>(n * ld + s);
+                const double right = x[static_cast<std::size_t>(k * ld + s)];
+                with[0] += static_cast<double>(panel[at]) * right, with[1] += static_cast<double>(out[at]) * right;
+            }
+            const double bound = eps * 50.0 * static_cast<double>(samples);
+            outers = outers && std::fabs(sums[to] - (1.0 + with[0] + with[1])) < bound;
+            for (int i = 0; i < 2; ++i) outers = outers && std::fabs(fresh[i][to] - with[i]) < bound;
+        }
+    }
+    CHECK(products);
+    CHECK(outers);
+    CHECK(totals);
+    CHECK(padding);
+}
+
 template <class T>
 void check_kernels(const NetKernels<T>& kernels) {
-    const double eps = sizeof(T) == 4 ? 0x1p-23 : 0x1p-52;
-    for (std::int64_t samples : {16, 48, 80})
+    for (std::int64_t samples : {16, 48, 144})
         for (std::int64_t n_out : {1, 2, 5, 6, 7, 13})
-            for (std::int64_t inner : {1, 3, 4, 9, 127, 300}) {
-                const std::int64_t ld = samples + 16;
-                const auto x = numbers<T>(inner * ld, 0), w = numbers<T>(n_out * inner, 7), y = numbers<T>(2 * ld, 3), v = numbers<T>(n_out * 2, 5);
-                const auto bias = numbers<T>(n_out, 1), panel = numbers<T>(n_out * ld, 9);
-                const auto w_pack = packed(w, inner, n_out), v_pack = packed(v, 2, n_out);
-                const Term<T> terms[2] = {{x.data(), w_pack.data(), inner, inner}, {y.data(), v_pack.data(), 2, 2}};
-                std::vector<T> raw(static_cast<std::size_t>(n_out * ld)), out(raw.size(), T(99));
-                Finish<T> f;
-                f.bias = bias.data();
-                f.before = f.gate = f.curve = f.other = f.after = panel.data();
-                f.before_scale = T(0.5), f.after_scale = T(2);
-                f.raw = raw.data();
-                kernels.product(samples, ld, n_out, terms, 2, f, out.data());
-                const Pair<T> pairs[2] = {{panel.data(), x.data()}, {out.data(), x.data()}};
-                std::vector<T> sums(static_cast<std::size_t>(n_out * inner), T(1)), rows(static_cast<std::size_t>(n_out), T(1));
-                kernels.outer(samples, ld, n_out, inner, pairs, 2, sums.data());
-                kernels.row_sums(samples, ld, n_out, panel.data(), rows.data());
-                bool products = true, outers = true, totals = true, padding = true;
-                for (std::int64_t n = 0; n < n_out; ++n) {
-                    double total = 1.0;
-                    for (std::int64_t s = 0; s < ld; ++s) {
-                        const auto at = static_cast<std::size_t>(n * ld + s);
-                        if (s >= samples) {
-                            padding = padding && out[at] == T(99);
-                            continue;
-                        }
-                        const double p = panel[at];
-                        double sum = bias[static_cast<std::size_t>(n)] + 0.5 * p;
-                        for (std::int64_t k = 0; k < inner; ++k) sum += static_cast<double>(x[static_cast<std::size_t>(k * ld + s)]) * w[static_cast<std::size_t>(n * inner + k)];
-                        for (std::int64_t k = 0; k < 2; ++k) sum += static_cast<double>(y[static_cast<std::size_t>(k * ld + s)]) * v[static_cast<std::size_t>(n * 2 + k)];
-                        const double bound = 4.0 * eps * static_cast<double>(inner + 8);  // a rounding per term, each below 4
-                        products = products && std::fabs(raw[at] - sum) < bound && std::fabs(out[at] - (p * sum + p * p + 2.0 * p)) < bound;
-                        total += p;
-                    }
-                    totals = totals && std::fabs(rows[static_cast<std::size_t>(n)] - total) < eps * 100.0;
-                    for (std::int64_t k = 0; k < inner; ++k) {
-                        double sum = 1.0;
-                        for (std::int64_t s = 0; s < samples; ++s) {
-                            const auto at = static_cast<std::size_t>(n * ld + s);
-                            sum += (static_cast<double>(panel[at]) + static_cast<double>(out[at])) * x[static_cast<std::size_t>(k * ld + s)];
-                        }
-                        outers = outers && std::fabs(sums[static_cast<std::size_t>(n * inner + k)] - sum) < eps * 50.0 * static_cast<double>(samples);
-                    }
-                }
-                CHECK(products);
-                CHECK(outers);
-                CHECK(totals);
-                CHECK(padding);
-            }
+            for (std::int64_t inner : {1, 3, 4, 9, 17, 40, 60, 127, 300}) check_shape(kernels, samples, n_out, inner);
 }
 
 // L = sum of (f - y)^2 / 2 over samples and outputs: L' = f - y, L'' = 1.
