@@ -2,6 +2,7 @@
 
 #include "core/normal.hpp"
 #include "core/philox.hpp"
+#include "cuda/core/launch.hpp"
 
 namespace nnqft::cuda {
 namespace {
@@ -52,11 +53,10 @@ template <class Law>
 cudaError_t fill(Law law, uint64_t seed, uint32_t tensor, uint64_t first_net, uint64_t n_nets, uint64_t rows, uint64_t columns,
                  typename Law::Value* out, cudaStream_t stream) noexcept {
     const uint64_t groups = (rows + 3) / 4, n_blocks = n_nets * groups * columns;
-    if (n_blocks == 0) return cudaSuccess;  // an empty grid is an error to CUDA
     const uint64_t wanted = (n_blocks + kThreads - 1) / kThreads;
     const unsigned grid = static_cast<unsigned>(wanted < kMaxBlocks ? wanted : kMaxBlocks);
-    fill_kernel<<<grid, kThreads, 0, stream>>>(philox_key(seed), law, tensor, first_net, n_blocks, groups, rows, columns, out);
-    return cudaGetLastError();
+    return launch({grid, 1, kThreads, 0, stream}, fill_kernel<Law>, philox_key(seed), law, tensor, first_net, n_blocks, groups, rows, columns,
+                  out);
 }
 
 }  // namespace

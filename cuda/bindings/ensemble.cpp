@@ -1,0 +1,4 @@
+// Ensembles on a device.
+#include "cuda/bindings/bindings.hpp"
+
+void bind_ensemble(pybind11::module_&) {}
