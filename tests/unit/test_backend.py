@@ -1,6 +1,5 @@
 """Devices and arrays: errors that say what is missing, and data that never moves behind the caller's back."""
 
-import importlib
 import re
 import sys
 import types
@@ -9,15 +8,6 @@ import numpy as np
 import pytest
 from nnqft import _backend
 from nnqft.errors import ArgumentError, DeviceError, ShapeError
-
-
-@pytest.fixture
-def cupy():
-    try:
-        _backend.require_cuda("cuda")
-    except DeviceError as error:
-        pytest.skip(str(error))
-    return importlib.import_module("cupy")
 
 
 # --- what is missing -------------------------------------------------------------------------------------------------

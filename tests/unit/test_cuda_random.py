@@ -1,6 +1,5 @@
 """Random numbers by address: the documented counter on the CPU, the same bits on a CUDA device, and the extension without one."""
 
-import importlib
 import re
 import shutil
 import subprocess
@@ -33,15 +32,6 @@ def philox(counter, seed):
         c = [p1 >> 32 ^ c[1] ^ k[0], p1 & 0xFFFFFFFF, p0 >> 32 ^ c[3] ^ k[1], p0 & 0xFFFFFFFF]
         k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
     return c
-
-
-@pytest.fixture
-def cupy():
-    try:
-        _backend.require_cuda("cuda")
-    except DeviceError as error:
-        pytest.skip(str(error))
-    return importlib.import_module("cupy")
 
 
 @pytest.fixture
