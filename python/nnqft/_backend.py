@@ -1,7 +1,8 @@
 """Where numbers live: numpy arrays and `_core` on the CPU, CuPy arrays and `_cuda` on a CUDA device.
 
 The only module that imports cupy, and only when a device is asked for. Nothing falls back from a device to the CPU:
-`require_cuda` says what is missing. Kernels run on CuPy's current stream and return without waiting for it.
+`require_cuda` says what is missing. Kernels run on CuPy's current stream and return without waiting for it; what they need
+comes from CuPy's pool, which hands memory on in the order of that stream, so that arrays may be dropped at once.
 """
 
 import importlib
@@ -16,7 +17,10 @@ import numpy as np
 from . import _core
 from .errors import ArgumentError, DeviceError, ShapeError
 
-__all__ = ["asarray", "devices", "empty", "like", "normals", "on_device", "philox_words", "require_cuda"]
+__all__ = [
+    "address", "asarray", "cuda_module", "cupy_module", "devices", "empty", "like", "normals", "on_device", "philox_words",
+    "place", "require_cuda", "require_devices", "workspace",
+]  # fmt: skip
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _DLPACK_HOST = (1, 3)  # kDLCPU, kDLCUDAHost
@@ -42,6 +46,16 @@ def _load_cupy():
         return importlib.import_module("cupy"), ""
     except ImportError as error:
         return None, str(error)
+
+
+def cuda_module():
+    """`nnqft._cuda`, after `require_cuda` has found it."""
+    return _load_cuda()[0]
+
+
+def cupy_module():
+    """cupy, after `require_cuda` has found it."""
+    return _load_cupy()[0]
 
 
 def _why_no_device(cuda):
@@ -125,7 +139,44 @@ def require_cuda(device):
         raise DeviceError(
             f'device="{device}" needs CuPy for the memory of the device: pip install {package} ({missing})'
         )
+    if getattr(cuda, "emulated", False) != getattr(cupy, "emulated", False):
+        raise DeviceError("kernels and CuPy must both be emulated, or neither: rebuild nnqft with NNQFT_CUDA=ON")
     return cupy.cuda.runtime.getDevice() if index is None else index
+
+
+def require_devices(device):
+    """Indices of the CUDA devices that `device` names: one name, or several different ones.
+
+    Parameters
+    ----------
+    device : str or sequence of str
+        "cuda", "cuda:N", or a list of these.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    ArgumentError
+        If a name is something else, or names a device twice, or none is given.
+    DeviceError
+        As `require_cuda`.
+
+    Examples
+    --------
+    >>> require_devices([])
+    Traceback (most recent call last):
+    nnqft.errors.ArgumentError: device is an empty list; expected "cpu", "cuda" or "cuda:N", or several of the latter
+    """
+    if not isinstance(device, (list, tuple)):
+        return [require_cuda(device)]
+    if not device:
+        raise ArgumentError('device is an empty list; expected "cpu", "cuda" or "cuda:N", or several of the latter')
+    indices = [require_cuda(name) for name in device]
+    if len(set(indices)) < len(indices):
+        raise ArgumentError(f"device is {list(device)}; each device can be named once")
+    return indices
 
 
 @contextmanager
@@ -148,10 +199,79 @@ def empty(shape, dtype):
         ) from error
 
 
+def workspace(size):
+    """`size` bytes of scratch on the current device and stream: an array that its last user may simply drop."""
+    return empty((size,), np.uint8)
+
+
+def address(x, name="x"):
+    """The address of a CuPy array as an integer for `_cuda`; 0 of an empty one. ArgumentError unless it is C-contiguous."""
+    if not x.flags.c_contiguous:
+        raise ArgumentError(f"{name} is not C-contiguous: pass cupy.ascontiguousarray({name})")
+    return x.data.ptr
+
+
 def _dlpack_device(x):
-    """(kind, index) of an array that speaks DLPack, else (kDLCPU, 0)."""
-    kind, index = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else (1, 0)
-    return int(kind), int(index)
+    """(kind, index) of an array that speaks DLPack or the CUDA array interface, else (kDLCPU, 0)."""
+    if hasattr(x, "__dlpack_device__"):
+        kind, index = x.__dlpack_device__()
+        return int(kind), int(index)
+    interface = getattr(x, "__cuda_array_interface__", None)
+    if interface is None:
+        return 1, 0
+    pointer = interface["data"][0]
+    cupy, missing = _load_cupy()
+    if cupy is None:
+        raise DeviceError(f"an array on a CUDA device needs CuPy ({missing})")
+    if not pointer:
+        return 2, cupy.cuda.runtime.getDevice()
+    return 2, cupy.cuda.runtime.pointerGetAttributes(pointer).device
+
+
+def place(device=None, **arrays):
+    """Where a call runs: "cpu" or "cuda:N", from its `device` and its arrays.
+
+    Parameters
+    ----------
+    device : str, optional
+        "cpu", "cuda" or "cuda:N". Default: where the arrays are.
+    arrays
+        The array arguments by name, None for those that are not given.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ArgumentError
+        If an array lives on a device other than the one asked for, or arrays live on different ones.
+    DeviceError
+        If the device is missing (`require_cuda`).
+
+    Examples
+    --------
+    >>> place(None, x=np.ones(3)), place("cpu", x=[1, 2])
+    ('cpu', 'cpu')
+    """
+    lives = {name: index for name, x in arrays.items() if x is not None for kind, index in [_dlpack_device(x)] if kind in _DLPACK_CUDA}
+    if device is None:
+        if len(set(lives.values())) > 1:
+            raise ArgumentError("arrays on different devices: " + ", ".join(f"{name} on cuda:{i}" for name, i in lives.items()))
+        device = f"cuda:{next(iter(lives.values()))}" if lives else "cpu"
+    if isinstance(device, str) and device == "cpu":
+        for name, index in lives.items():
+            raise ArgumentError(
+                f'{name} lives on cuda:{index} but the device asked for is "cpu": pass that device, or copy {name} to the CPU'
+            )
+        return device
+    wanted = require_cuda(device)
+    for name, index in lives.items():
+        if index != wanted:
+            raise ArgumentError(
+                f'{name} lives on cuda:{index} but the device asked for is cuda:{wanted}: pass device="cuda:{index}"'
+            )
+    return f"cuda:{wanted}"
 
 
 def _host_array(x, name):
@@ -180,7 +300,7 @@ def asarray(x, *, device="cpu", name="x"):
     Parameters
     ----------
     x : array or nested sequence
-        numpy, CuPy, or anything with DLPack (taken without a copy). Any shape and numeric dtype, kept as they are; foreign
+        numpy, CuPy, or anything with DLPack or the CUDA array interface (taken without a copy). Any shape and numeric dtype, kept as they are; foreign
         byte order becomes native.
     device : str
         "cpu", "cuda" or "cuda:N". Host data goes to the device, as `device` asks; data on a device never moves.
@@ -217,7 +337,9 @@ def asarray(x, *, device="cpu", name="x"):
     with on_device(wanted):
         if kind not in _DLPACK_CUDA:
             return cupy.asarray(_host_array(x, name))
-        return x if isinstance(x, cupy.ndarray) else cupy.from_dlpack(x)
+        if isinstance(x, cupy.ndarray):
+            return x
+        return cupy.from_dlpack(x) if hasattr(x, "__dlpack__") else cupy.asarray(x)
 
 
 def like(result, x):

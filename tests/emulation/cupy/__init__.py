@@ -19,7 +19,7 @@ _FUNCTIONS = """
     broadcast_to clip concatenate conj copyto cos count_nonzero cumsum diag diagonal divide dot einsum equal exp expand_dims eye
     flip floor full full_like hypot identity imag inner isfinite isnan isinf linspace log log1p matmul max maximum mean median min
     minimum moveaxis multiply negative nonzero ones ones_like outer power prod ravel real reciprocal repeat reshape result_type
-    roll rsqrt sign sin sort sqrt square squeeze stack std subtract sum swapaxes take tanh tensordot tile trace transpose tril triu
+    roll sign sin sort sqrt square squeeze stack std subtract sum swapaxes take tanh tensordot tile trace transpose tril triu
     true_divide unique var vdot vstack hstack where zeros zeros_like nan_to_num may_share_memory shares_memory
 """.split()
 _SAME = """
@@ -29,8 +29,6 @@ _SAME = """
 
 
 def __getattr__(name):
-    if name == "rsqrt":
-        return wrapped(lambda x, **options: _np.reciprocal(_np.sqrt(x), **options))
     if name in _FUNCTIONS:
         return wrapped(getattr(_np, name))
     if name in _SAME:

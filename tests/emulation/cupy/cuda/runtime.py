@@ -56,3 +56,15 @@ def runtimeGetVersion():
 
 def driverGetVersion():
     return 13000
+
+
+class PointerAttributes:
+    def __init__(self, device):
+        self.device, self.type = device, memoryTypeDevice
+
+
+memoryTypeDevice = 2
+
+
+def pointerGetAttributes(ptr):
+    return PointerAttributes(getDevice())
