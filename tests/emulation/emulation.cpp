@@ -99,6 +99,7 @@ public:
         va_end(arguments);
         snprintf(all, sizeof all, "block (%u, %u): %s (%s:%d): %s", blockIdx.x, blockIdx.y, at.function, at.file, at.line, what);
         failure_ = all;
+        __tsan_release(&end_);
         for (;;) Fibre::suspend();
     }
 
@@ -117,6 +118,7 @@ private:
     void wait(State state) {
         const unsigned self = current_;
         threads_[self].state = state;
+        __tsan_release(&end_);  // in case it is for ever
         Fibre::suspend();
         enter(self);
         threads_[self].state = State::running;
@@ -174,7 +176,7 @@ void Block::fibre_main() {
             t.state = State::done;
             ++b.done_;
 #if defined(NNQFT_EMULATION_TSAN)
-            break;  // a fibre is a thread to the race detector
+            break;  // to the race detector a fibre is a thread: one of this block
 #endif
         }
         Fibre::suspend();
@@ -198,7 +200,6 @@ bool Block::run(unsigned x, unsigned y) {
             idle_.push_back(fibres_.back().get());
         }
         Fibre* const fibre = idle_.back();
-        fibre->become_another_thread();
         idle_.pop_back();
         fibre->resume();
     }

@@ -81,6 +81,9 @@ Fibre::Fibre(void (*entry)()) : entry_(entry) {
 #if defined(__SANITIZE_ADDRESS__)
     __asan_unpoison_memory_region(memory_, size_);  // what an abandoned fibre left at this address
 #endif
+#if defined(NNQFT_EMULATION_TSAN)
+    tsan_ = __tsan_create_fiber(0);
+#endif
 #if defined(__x86_64__)
     void** top = reinterpret_cast<void**>(memory_ + size_);
     *--top = nullptr;  // a return address for nobody: entry never returns. Keeps the stack aligned as after a call
@@ -98,16 +101,9 @@ Fibre::Fibre(void (*entry)()) : entry_(entry) {
 
 Fibre::~Fibre() {
 #if defined(NNQFT_EMULATION_TSAN)
-    if (tsan_) __tsan_destroy_fiber(tsan_);
+    __tsan_destroy_fiber(tsan_);
 #endif
     munmap(memory_, size_);
-}
-
-void Fibre::become_another_thread() {
-#if defined(NNQFT_EMULATION_TSAN)
-    if (tsan_) __tsan_destroy_fiber(tsan_);
-    tsan_ = __tsan_create_fiber(0);
-#endif
 }
 
 Fibre* Fibre::current() { return running; }

@@ -22,9 +22,6 @@ public:
 
     static Fibre* current();
 
-    // The next code on this stack is a new thread to the race detector.
-    void become_another_thread();
-
 private:
     static void start();
 
@@ -37,7 +34,7 @@ private:
     ucontext_t context_;
 #endif
     void* fake_stack_ = nullptr;  // of the address sanitizer
-    void* tsan_ = nullptr;
+    void* tsan_ = nullptr;  // a thread to the race detector
 };
 
 }  // namespace nnqft::emulation
