@@ -12,6 +12,8 @@ def pytest_configure(config):
     # A shell starts what runs in the background with SIGINT ignored, and so would the tests' subprocesses: Ctrl-C would hang.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # CuPy says so where it finds no toolkit beside the driver; no kernel of ours needs one.
+    config.addinivalue_line("filterwarnings", "ignore:CUDA path could not be detected")
     # Where the kernels are emulated, so is CuPy.
     try:
         emulated = importlib.import_module("nnqft._cuda").emulated

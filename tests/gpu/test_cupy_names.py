@@ -65,6 +65,7 @@ def real_cupy():
     return cupy
 
 
+@pytest.mark.gpu
 def test_the_list_agrees_with_the_cupy_of_this_machine():
     real_cupy()
     missing = [name for name in KNOWN["names"] if not exists(name)]
