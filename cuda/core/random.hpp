@@ -10,6 +10,15 @@
 
 namespace nnqft::cuda {
 
+// How a fill is cut up: a thread takes `chunk` groups of four rows in one column, a net has `chunks` of these per column.
+struct FillPlan {
+    uint64_t items, chunk, chunks;  // items = nets * chunks * columns
+    unsigned blocks;
+};
+constexpr unsigned kFillThreads = 256, kFillMaxBlocks = 16384;  // fills any device several times; a stride does the rest
+constexpr uint64_t kFillEnough = uint64_t{1} << 20;              // threads that fill a device several times over: then chunks grow
+FillPlan fill_plan(uint64_t n_nets, uint64_t rows, uint64_t columns) noexcept;
+
 cudaError_t philox_words(uint64_t seed, uint32_t tensor, uint64_t first_net, uint64_t n_nets, uint64_t rows, uint64_t columns,
                          uint32_t* out, cudaStream_t stream) noexcept;
 

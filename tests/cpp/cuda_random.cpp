@@ -27,6 +27,7 @@ constexpr Request kRequests[] = {
     {~uint64_t{0}, 65535, (uint64_t{1} << 48) - 17, 17, 1, 129},
     {3, 9, (uint64_t{1} << 32) - 16, 32, 13, 3},
     {5, 4, 7, 3, 1021, 257},
+    {6, 5, 1, 2, 4099, 1031},  // chunks of two blocks of rows, the last one short
 };
 
 void words_of(const Request& r, uint64_t net, uint64_t row, uint64_t column, uint32_t out[4]) {
@@ -50,6 +51,7 @@ TEST(words_are_philox_of_the_documented_counter_whatever_the_order_of_the_thread
     for (const Order order : {Order::forward, Order::reverse, Order::shuffled}) {
         nnqft::emulation::set_order(order, 3);
         for (const Request& r : kRequests) {
+            if (r.size() > 1 << 22 && order != Order::reverse) continue;
             std::vector<uint32_t> got(r.size() + 1, 0xabababab);
             CHECK(nnqft::cuda::philox_words(r.seed, r.tensor, r.first_net, r.n_nets, r.rows, r.columns, got.data(), nullptr) == cudaSuccess);
             uint64_t wrong = 0;
@@ -68,6 +70,7 @@ TEST(words_are_philox_of_the_documented_counter_whatever_the_order_of_the_thread
 TEST(normals_are_those_of_the_cpu_to_the_last_bit) {
     for (const float sigma : {1.0f, 0.37f, 0.0f, 1e-42f}) {
         for (const Request& r : kRequests) {
+            if (r.size() > 1 << 22 && sigma != 0.37f) continue;
             std::vector<float> got(r.size());
             CHECK(nnqft::cuda::normals(r.seed, r.tensor, r.first_net, r.n_nets, r.rows, r.columns, sigma, got.data(), nullptr) == cudaSuccess);
             uint64_t wrong = 0;
@@ -82,6 +85,23 @@ TEST(normals_are_those_of_the_cpu_to_the_last_bit) {
             CHECK(wrong == 0);
         }
     }
+}
+
+TEST(every_row_of_a_fill_belongs_to_one_thread) {
+    const uint64_t sizes[] = {0, 1, 3, 4, 5, 63, 64, 65, 1021, 1 << 20, uint64_t{1} << 32};
+    for (const uint64_t nets : sizes)
+        for (const uint64_t rows : sizes)
+            for (const uint64_t columns : sizes) {
+                if (static_cast<double>(nets) * static_cast<double>(rows) * static_cast<double>(columns) > 1e18) continue;
+                const nnqft::cuda::FillPlan p = nnqft::cuda::fill_plan(nets, rows, columns);
+                const uint64_t groups = (rows + 3) / 4;
+                CHECK(p.items == nets * p.chunks * columns || nets * groups * columns == 0);
+                CHECK((p.blocks == 0) == (nets * groups * columns == 0));
+                if (p.blocks == 0) continue;
+                CHECK(p.chunk >= 1 && p.chunk <= 16 && p.chunks * p.chunk >= groups && (p.chunks - 1) * p.chunk < groups);
+                CHECK(p.blocks <= nnqft::cuda::kFillMaxBlocks && (p.blocks == nnqft::cuda::kFillMaxBlocks || uint64_t{p.blocks} * nnqft::cuda::kFillThreads >= p.items));
+                CHECK(p.chunk == 1 || p.items >= nnqft::cuda::kFillEnough / 2);  // long chunks only where there are threads enough
+            }
 }
 
 TEST(no_net_no_row_or_no_column_is_no_work) {
