@@ -15,7 +15,8 @@ def build_info():
     Returns
     -------
     dict
-        version, isa (in use), isas (available), threads (default), cuda (built or not), devices (visible), blas.
+        version, isa (in use), isas (available), threads (default), cuda (built or not), devices (visible; each with index, name,
+        compute_capability, multiprocessors and memory in bytes), blas.
 
     Examples
     --------

@@ -101,6 +101,16 @@ def _parser():
 # ---- info ------------------------------------------------------------------------------------------------------------
 
 
+def _cuda_module(cuda):
+    """What was built, in words."""
+    if cuda is None:
+        return "not built"
+    if cuda.emulated:
+        return "emulated on the CPU, for tests"
+    release = cuda.runtime_version()
+    return f"built with CUDA {release // 1000}.{release % 1000 // 10} for {cuda.architectures}"
+
+
 def _info(arguments):
     info = build_info()
     if arguments.json:
@@ -113,7 +123,7 @@ def _info(arguments):
     rows = [
         ("instruction set", f"{info['isa']} (this machine has {', '.join(info['isas'])})"),
         ("threads", info["threads"]),
-        ("CUDA module", "built" if info["cuda"] else "not built"),
+        ("CUDA module", _cuda_module(cuda)),
         *(("device", device) for device in devices),
         ("BLAS", info["blas"]),
         ("Python", f"{platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}"),

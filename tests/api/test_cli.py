@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from types import SimpleNamespace
 
 import pytest
@@ -49,6 +50,7 @@ def test_info_for_people_names_version_instruction_set_threads_and_why_there_is_
     for part in (f"nnqft {info['version']}", info["isa"], f"threads          {info['threads']}", info["blas"]):
         assert part in out
     assert ("none: " in out) == (not info["devices"])
+    assert ("not built" in out) == (not info["cuda"])
 
 
 def test_an_error_of_the_library_is_one_line_on_stderr_and_exit_code_2(monkeypatch, capsys):
@@ -149,3 +151,15 @@ def test_ctrl_c_ends_the_process_with_130_and_without_a_traceback():
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "nnqft: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (None, "not built"),
+        (types.SimpleNamespace(emulated=True), "emulated on the CPU, for tests"),
+        (types.SimpleNamespace(emulated=False, runtime_version=lambda: 13020, architectures="80-real 90"), "built with CUDA 13.2 for 80-real 90"),
+    ],
+)
+def test_info_says_which_device_code_was_built(module, words):
+    assert _cli._cuda_module(module) == words
