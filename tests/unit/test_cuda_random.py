@@ -166,7 +166,6 @@ def test_device_code_has_only_operations_that_round_as_the_cpu_does(cuda, tmp_pa
 
 
 @pytest.mark.gpu
-@pytest.mark.sanitizer
 @pytest.mark.parametrize("a", ADDRESSES + EMPTY)
 def test_device_words_are_the_words_of_the_cpu(cupy, a):
     words = _backend.philox_words(**a, device="cuda")
@@ -175,7 +174,6 @@ def test_device_words_are_the_words_of_the_cpu(cupy, a):
 
 
 @pytest.mark.gpu
-@pytest.mark.sanitizer
 @pytest.mark.parametrize("sigma", [1.0, 0.37, 0.0, 1e-42])
 @pytest.mark.parametrize("a", ADDRESSES + EMPTY)
 def test_device_normals_are_the_normals_of_the_cpu_to_the_last_bit(cupy, a, sigma):
