@@ -11,6 +11,13 @@
 #define NNQFT_HD static inline
 #endif
 
+// The same for members, which have no linkage of their own.
+#if defined(__CUDACC__)
+#define NNQFT_HD_MEMBER __host__ __device__ __forceinline__
+#else
+#define NNQFT_HD_MEMBER
+#endif
+
 // A function that must not be inlined, to keep unrolled code in one place.
 #if defined(__GNUC__)
 #define NNQFT_APART static __attribute__((noinline))

@@ -1,4 +1,4 @@
-// Doubles in the vector registers of the instruction set that this unit is compiled for: VD, of width 8, 4 or 1.
+// Doubles in the vector registers of the instruction set that this unit is compiled for: VD, of width 8, 4 or 1 (a CUDA thread's).
 //
 // Kernels give every lane a result of its own and never add across lanes, so the width changes no bit of any result.
 // Every operation is exactly rounded; madd has one rounding on every machine.
@@ -113,34 +113,39 @@ struct VD {
     static constexpr int width = 1;
     double v;
     VD() = default;
-    explicit VD(double x) : v(x) {}
-    static VD load(const double* p) { return VD(*p); }
-    void store(double* p) const { *p = v; }
-    static VD load(const float* p) { return VD(static_cast<double>(*p)); }
-    void store(float* p) const { *p = static_cast<float>(v); }
-    static VD load_first(const double* p, int) { return VD(*p); }
-    void store_first(double* p, int) const { *p = v; }
-    static VD load_last(const double* p, int) { return VD(*p); }
-    static VD gather(const double* p, const int* index) { return VD(p[*index]); }
+    NNQFT_HD_MEMBER explicit VD(double x) : v(x) {}
+    NNQFT_HD_MEMBER static VD load(const double* p) { return VD(*p); }
+    NNQFT_HD_MEMBER void store(double* p) const { *p = v; }
+    NNQFT_HD_MEMBER static VD load(const float* p) { return VD(static_cast<double>(*p)); }
+    NNQFT_HD_MEMBER void store(float* p) const { *p = static_cast<float>(v); }
+    NNQFT_HD_MEMBER static VD load_first(const double* p, int) { return VD(*p); }
+    NNQFT_HD_MEMBER void store_first(double* p, int) const { *p = v; }
+    NNQFT_HD_MEMBER static VD load_last(const double* p, int) { return VD(*p); }
+    NNQFT_HD_MEMBER static VD gather(const double* p, const int* index) { return VD(p[*index]); }
 };
 NNQFT_HD VD operator+(VD a, VD b) { return VD(a.v + b.v); }
 NNQFT_HD VD operator-(VD a, VD b) { return VD(a.v - b.v); }
 NNQFT_HD VD operator*(VD a, VD b) { return VD(a.v * b.v); }
 NNQFT_HD VD operator-(VD a) { return VD(-a.v); }
+#if defined(__CUDA_ARCH__)
+NNQFT_HD VD madd(VD a, VD b, VD c) { return VD(__fma_rn(a.v, b.v, c.v)); }
+NNQFT_HD VD nmadd(VD a, VD b, VD c) { return VD(__fma_rn(-a.v, b.v, c.v)); }
+#else
 NNQFT_HD VD madd(VD a, VD b, VD c) { return VD(__builtin_fma(a.v, b.v, c.v)); }  // libm's is exact where hardware has none
 NNQFT_HD VD nmadd(VD a, VD b, VD c) { return VD(__builtin_fma(-a.v, b.v, c.v)); }
+#endif
 
 struct VI {
     uint64_t v;
     VI() = default;
-    VI(uint64_t x) : v(x) {}
-    explicit VI(int64_t x) : v(static_cast<uint64_t>(x)) {}
-    static VI load(const double* p) {
+    NNQFT_HD_MEMBER VI(uint64_t x) : v(x) {}
+    NNQFT_HD_MEMBER explicit VI(int64_t x) : v(static_cast<uint64_t>(x)) {}
+    NNQFT_HD_MEMBER static VI load(const double* p) {
         VI x;
         memcpy(&x.v, p, sizeof x.v);
         return x;
     }
-    void store(double* p) const { memcpy(p, &v, sizeof v); }
+    NNQFT_HD_MEMBER void store(double* p) const { memcpy(p, &v, sizeof v); }
 };
 NNQFT_HD VI operator+(VI a, VI b) { return a.v + b.v; }
 NNQFT_HD VI operator-(VI a, VI b) { return a.v - b.v; }

@@ -66,6 +66,13 @@ HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, 
     return sieve_value(request, sieve, isa, threads, poll);
 }
 
+HafnianResult hafnian(const HafnianProblem& problem, const SignSum& sum) {
+    const Request request(problem);
+    const Sieve sieve(request);
+    require_reach(request, sieve);
+    return sieve_value(request, sieve, sum);
+}
+
 bool hafnian_derivative(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll, double* K_bar, double* mu_bar) {
     const Request request(problem, false);
     const std::int64_t m = problem.points;

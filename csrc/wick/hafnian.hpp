@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/isa.hpp"
+#include "wick/sieve.hpp"
 
 namespace nnqft {
 
@@ -47,6 +48,13 @@ struct HafnianResult {
 };
 HafnianResult hafnian(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll,
                       double most_work = std::numeric_limits<double>::infinity());
+
+// The sum over all signs of t_1 .. t_l times the closed form (sieve.hpp), the first sign being +1: one number, two doubles if complex, its bits
+// if integer. `input` as SieveSubtree takes it; false if given up.
+using SignSum = std::function<bool(const SievePlan& plan, SieveNumbers numbers, const std::vector<double>& input, std::vector<double>& sum)>;
+
+// By the sieve, for a problem whose method that is: the same value, with the sum over signs found by `sum`.
+HafnianResult hafnian(const HafnianProblem& problem, const SignSum& sum);
 
 // d haf / d K_ij into K_bar (m, m), where K_ij and K_ji are one variable and each holds half, and d haf / d mu_i into mu_bar (m), null
 // without mean; (re, im) where complex. About four times the work; false if poll gave up.

@@ -236,7 +236,7 @@ struct Runner {
 
 // An integer matrix has an integer hafnian, and modulo 2^64 the sieve gives 2^h times it without rounding, h halvings: with
 // `rounded`, which lies nearer than half of 2^(64 - h), that is all of it. Before every use: is that so, and is it worth the time?
-bool exact_integer(const Request& request, const Sieve& sieve, const Runner& run, double& rounded) {
+bool exact_integer(const Request& request, const Sieve& sieve, const SignSum& sum_signs, double& rounded) {
     constexpr double kExact = 0x1p53;
     if (!(std::abs(rounded) < kExact) || sieve.halvings > 52) return true;
     double bound = 1.0;  // haf(|K|, |mu|) <= prod (mu_i + (row sum)^(1/2))
@@ -258,7 +258,7 @@ bool exact_integer(const Request& request, const Sieve& sieve, const Runner& run
     // Unscaled, whatever the scales of the sum that was rounded.
     const auto bits = [](double x, int) { return as_double(static_cast<std::uint64_t>(static_cast<std::int64_t>(x))); };
     std::vector<double> total;
-    if (!run(SieveNumbers::integer, input_of(request, sieve, Scales(), bits), false, total)) return false;
+    if (!sum_signs(sieve.plan, SieveNumbers::integer, input_of(request, sieve, Scales(), bits), total)) return false;
     // Twice the sum over the first sign's half; 2^h haf = 2^(closed) total: the factor of the closed form is in halvings already.
     const std::uint64_t product = 2 * as_integer(total[0]);
     const std::uint64_t low = product >> sieve.halvings, nearest = static_cast<std::uint64_t>(static_cast<std::int64_t>(std::rint(rounded)));
@@ -274,16 +274,23 @@ long halvings_of(const Sieve& sieve) { return sieve.halvings - (sieve.halvings >
 
 }  // namespace
 
-HafnianResult sieve_value(const Request& request, const Sieve& sieve, Isa isa, unsigned threads, const HafnianPoll& poll) {
+HafnianResult sieve_value(const Request& request, const Sieve& sieve, const SignSum& sum) {
     const Scales s(request);
-    const Runner run{sieve, isa, threads, poll};
     std::vector<double> total;
-    if (!run(request.complex ? SieveNumbers::complex : SieveNumbers::real, scaled_input(request, sieve, s), false, total)) return {0.0, false};
+    const SieveNumbers numbers = request.complex ? SieveNumbers::complex : SieveNumbers::real;
+    if (!sum(sieve.plan, numbers, scaled_input(request, sieve, s), total)) return {0.0, false};
     Complex value = scaled({total[0], request.complex ? total[1] : 0.0}, s.exponent_back() - halvings_of(sieve));
     if (request.complex) return {value};
     double rounded = value.real();
-    if (!exact_integer(request, sieve, run, rounded)) return {0.0, false};
+    if (!exact_integer(request, sieve, sum, rounded)) return {0.0, false};
     return {rounded};
+}
+
+HafnianResult sieve_value(const Request& request, const Sieve& sieve, Isa isa, unsigned threads, const HafnianPoll& poll) {
+    const Runner run{sieve, isa, threads, poll};
+    return sieve_value(request, sieve, [&](const SievePlan&, SieveNumbers numbers, const std::vector<double>& input, std::vector<double>& total) {
+        return run(numbers, input, false, total);
+    });
 }
 
 bool sieve_slopes(const Request& request, const Sieve& sieve, Isa isa, unsigned threads, const HafnianPoll& poll, const Slopes& out) {

@@ -24,6 +24,9 @@ struct Sieve {
 double multiply_adds_per_second(Isa isa);  // on one thread, roughly: for estimates and for how to cut the work
 constexpr double kAdjointCost = 4.0;       // of a value with all its derivatives, in values
 
+// The value, whose sum over signs is found by `sum`.
+HafnianResult sieve_value(const Request& request, const Sieve& sieve, const SignSum& sum);
+
 // For finite work. poll and threads: as for hafnian().
 HafnianResult sieve_value(const Request& request, const Sieve& sieve, Isa isa, unsigned threads, const HafnianPoll& poll);
 bool sieve_slopes(const Request& request, const Sieve& sieve, Isa isa, unsigned threads, const HafnianPoll& poll, const Slopes& out);

@@ -15,22 +15,22 @@ namespace {
 struct Re {
     static constexpr int size = VD::width;  // doubles in memory
     VD re;
-    static Re load(const double* p) { return {VD::load(p)}; }
-    static Re zero() { return {VD(0.0)}; }
-    static Re one() { return {VD(1.0)}; }
-    static Re from_sign(VD t) { return {t}; }
-    static Re broadcast(const double* p) { return {VD(*p)}; }
-    void store(double* p) const { re.store(p); }
+    NNQFT_HD_MEMBER static Re load(const double* p) { return {VD::load(p)}; }
+    NNQFT_HD_MEMBER static Re zero() { return {VD(0.0)}; }
+    NNQFT_HD_MEMBER static Re one() { return {VD(1.0)}; }
+    NNQFT_HD_MEMBER static Re from_sign(VD t) { return {t}; }
+    NNQFT_HD_MEMBER static Re broadcast(const double* p) { return {VD(*p)}; }
+    NNQFT_HD_MEMBER void store(double* p) const { re.store(p); }
 };
 struct Co {
     static constexpr int size = 2 * VD::width;
     VD re, im;
-    static Co load(const double* p) { return {VD::load(p), VD::load(p + VD::width)}; }
-    static Co zero() { return {VD(0.0), VD(0.0)}; }
-    static Co one() { return {VD(1.0), VD(0.0)}; }
-    static Co from_sign(VD t) { return {t, t}; }
-    static Co broadcast(const double* p) { return {VD(p[0]), VD(p[1])}; }
-    void store(double* p) const {
+    NNQFT_HD_MEMBER static Co load(const double* p) { return {VD::load(p), VD::load(p + VD::width)}; }
+    NNQFT_HD_MEMBER static Co zero() { return {VD(0.0), VD(0.0)}; }
+    NNQFT_HD_MEMBER static Co one() { return {VD(1.0), VD(0.0)}; }
+    NNQFT_HD_MEMBER static Co from_sign(VD t) { return {t, t}; }
+    NNQFT_HD_MEMBER static Co broadcast(const double* p) { return {VD(p[0]), VD(p[1])}; }
+    NNQFT_HD_MEMBER void store(double* p) const {
         re.store(p);
         im.store(p + VD::width);
     }
@@ -50,15 +50,15 @@ NNQFT_HD Co times_sign(Co t, Co a) { return {t.re * a.re, t.im * a.im}; }
 struct In {
     static constexpr int size = VD::width;
     VI v;
-    static In load(const double* p) { return {VI::load(p)}; }
-    static In zero() { return {VI(int64_t{0})}; }
-    static In one() { return {VI(int64_t{1})}; }
-    static In broadcast(const double* p) {
+    NNQFT_HD_MEMBER static In load(const double* p) { return {VI::load(p)}; }
+    NNQFT_HD_MEMBER static In zero() { return {VI(int64_t{0})}; }
+    NNQFT_HD_MEMBER static In one() { return {VI(int64_t{1})}; }
+    NNQFT_HD_MEMBER static In broadcast(const double* p) {
         int64_t x;
         memcpy(&x, p, sizeof x);
         return {VI(x)};
     }
-    static In from_sign(VD t) {
+    NNQFT_HD_MEMBER static In from_sign(VD t) {
         double lanes[VD::width];
         int64_t signs[VD::width];
         t.store(lanes);
@@ -66,7 +66,7 @@ struct In {
         memcpy(lanes, signs, sizeof lanes);
         return load(lanes);
     }
-    void store(double* p) const { v.store(p); }
+    NNQFT_HD_MEMBER void store(double* p) const { v.store(p); }
 };
 NNQFT_HD In operator+(In a, In b) { return {a.v + b.v}; }
 NNQFT_HD In operator-(In a, In b) { return {a.v - b.v}; }
@@ -95,10 +95,9 @@ template <class E, int X, int W>
 NNQFT_HD void add_term(E a, E b, E (&sum)[W]) {
     if constexpr (X >= 0 && X < W) sum[X] = madd(a, b, sum[X]);
 }
-// sum[shift + J + K] += a[K] b[J] for the four K and one J.
+// sum[shift + J + K] += a[K] b[J] for the four K and one J, whose b[J] is y.
 template <class E, int Shift, int J, int W>
-NNQFT_HD void add_column(const E (&a)[kGroup], const double* b, E (&sum)[W]) {
-    const E y = E::load(b + J * E::size);
+NNQFT_HD void add_column(const E (&a)[kGroup], E y, E (&sum)[W]) {
     add_term<E, Shift + J + 3, W>(a[3], y, sum);
     add_term<E, Shift + J + 2, W>(a[2], y, sum);
     add_term<E, Shift + J + 1, W>(a[1], y, sum);
@@ -106,7 +105,7 @@ NNQFT_HD void add_column(const E (&a)[kGroup], const double* b, E (&sum)[W]) {
 }
 template <class E, int Shift, int W, int... J>
 NNQFT_HD void add_group(const E (&a)[kGroup], const double* b, E (&sum)[W], Ints<J...>) {
-    (add_column<E, Shift, J, W>(a, b, sum), ...);
+    (add_column<E, Shift, J, W>(a, E::load(b + J * E::size), sum), ...);
 }
 // The groups from the one at a[First] on, which end inside the block: a points to the place of the block's first coefficient.
 template <class E, int First, int W>
