@@ -157,6 +157,25 @@ void bind_hafnian(py::module_& m) {
         },
         arg("K"), arg("mu"), arg("repeats"), arg("threads"), arg("progress") = py::none(), "haf(K, mu; repeats).");
     m.def(
+        "hafnian_with",
+        [](const py::object& K, const py::object& mu, const py::object& repeats, const py::function& sum) -> py::object {
+            const Arguments in = checked(K, mu, repeats);
+            const FpEnvironment guard;
+            const HafnianResult result = hafnian(in.problem, [&](const SievePlan& plan, SieveNumbers numbers, const std::vector<double>& input,
+                                                                 std::vector<double>& total) {
+                const char* const kind = numbers == SieveNumbers::real ? "real" : numbers == SieveNumbers::complex ? "complex" : "integer";
+                const py::array_t<double> values(static_cast<py::ssize_t>(input.size()), input.data());
+                const py::tuple shape = py::make_tuple(plan.level[0].vertices, plan.level[0].squares, plan.mean, plan.levels);
+                const auto found = sum(shape, kind, values).cast<py::array_t<double, py::array::c_style>>();
+                if (found.size() != (numbers == SieveNumbers::complex ? 2 : 1)) throw ShapeError("the sum over signs must be one number");
+                total.assign(found.data(), found.data() + found.size());
+                return true;
+            });
+            return number(in.problem, result.value);
+        },
+        arg("K"), arg("mu"), arg("repeats"), arg("sum"),
+        "haf(K, mu; repeats) by the sieve, its sum over signs by sum((vertices, squares, mean, levels), 'real' | 'complex' | 'integer', numbers) -> array (1 or 2).");
+    m.def(
         "hafnian_derivative",
         [](const py::object& K, const py::object& mu, const py::object& repeats, unsigned threads, const py::object& progress) {
             const Arguments in = checked(K, mu, repeats);

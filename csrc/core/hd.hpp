@@ -11,7 +11,7 @@
 #define NNQFT_HD static inline
 #endif
 
-// The same for members, which have no linkage of their own.
+// The same for members, and for constant expressions of unnamed namespaces: their linkage is right as it is.
 #if defined(__CUDACC__)
 #define NNQFT_HD_MEMBER __host__ __device__ __forceinline__
 #else

@@ -6,50 +6,26 @@
 #include <vector>
 
 #include "core/isa.hpp"
+#include "wick/wide.hpp"
 
 namespace nnqft {
 namespace {
-
-// ---------------------------------------------------------------- numbers with exponents that never run out
-
-struct Wide {
-    double fraction = 0.0;  // 0, or in [1/2, 1) but for the sign
-    std::int64_t exponent = 0;
-
-    static Wide of(double x, std::int64_t exponent = 0) {
-        int shift = 0;
-        const double fraction = std::frexp(x, &shift);
-        return {fraction, fraction == 0.0 ? 0 : exponent + shift};
-    }
-    double value() const { return std::ldexp(fraction, static_cast<int>(std::clamp<std::int64_t>(exponent, -5000, 5000))); }
-};
-
-// a b + c, rounded once. Whichever summand is the smaller is not moved by more than 300 places: that far below, only its sign counts.
-Wide madd(Wide a, Wide b, Wide c) {
-    constexpr std::int64_t kFar = 300;
-    if (a.fraction == 0.0 || b.fraction == 0.0) return c;
-    const std::int64_t exponent = a.exponent + b.exponent;
-    if (c.fraction == 0.0) return Wide::of(a.fraction * b.fraction, exponent);
-    const std::int64_t gap = exponent - c.exponent;
-    if (gap >= 0) return Wide::of(std::fma(a.fraction, b.fraction, std::ldexp(c.fraction, -static_cast<int>(std::min(gap, kFar)))), exponent);
-    return Wide::of(std::fma(std::ldexp(a.fraction, -static_cast<int>(std::min(-gap, kFar))), b.fraction, c.fraction), c.exponent);
-}
 
 // The recursion of small_plan.hpp on one lane, term by term in its order.
 class WideRecursion {
 public:
     WideRecursion(int n, bool mean, const double* lane) : n_(n), mean_(mean), lane_(lane), known_(std::size_t{1} << n), value_(known_.size()) {}
 
-    double hafnian() { return of((1u << n_) - 1).value(); }
+    double hafnian() { return narrow(of((1u << n_) - 1)); }
 
 private:
     Wide of(unsigned whole) {
-        if (whole == 0) return Wide::of(1.0);
+        if (whole == 0) return wide(1.0);
         if (known_[whole]) return value_[whole];
         int low = 0;
         while (!(whole >> low & 1)) ++low;
         const unsigned rest = whole & (whole - 1);
-        Wide sum;
+        Wide sum = wide(0.0);
         for (int j = low + 1; j < n_; ++j) {
             if (rest >> j & 1) sum = madd(input(pair_place(n_, low, j)), of(rest ^ 1u << j), sum);
         }
@@ -57,7 +33,7 @@ private:
         known_[whole] = true;
         return value_[whole] = sum;
     }
-    Wide input(int slot) const { return Wide::of(lane_[slot * kLanes]); }
+    Wide input(int slot) const { return wide(lane_[slot * kLanes]); }
 
     int n_;
     bool mean_;
@@ -67,15 +43,6 @@ private:
 };
 
 // ---------------------------------------------------------------- scaling
-
-constexpr double kTiny = 0x1p-900;  // a scaled hafnian above this has lost no bit to underflow that counts: its terms are at most 1
-
-// The smallest s with |K| <= 4^s and |mu| <= 2^s.
-int scale_exponent(double K_most, double mu_most) {
-    const auto above = [](double x) { return x > 0.0 ? std::ilogb(x) + 1 : -2000; };
-    const int K = above(K_most);
-    return std::max((K + (K > 0)) / 2, above(mu_most));
-}
 
 // The lanes of a panel that leave the window of the plain recursion, and the s of each.
 struct Outside {
@@ -154,7 +121,7 @@ bool PanelWork::hafnians(const double* panel, double* out) const {
     alignas(64) double value[kLanes];
     kernels.value[n][mean](outside.scaled(*this, panel).at, value);
     for (int i = 0; i < kLanes; ++i) {
-        const bool lost = outside.lane[i] && !(std::fabs(value[i]) >= kTiny);
+        const bool lost = outside.lane[i] && !(std::fabs(value[i]) >= kTinyHafnian);
         out[i] = lost ? WideRecursion(n, mean, panel + i).hafnian() : std::ldexp(value[i], n * outside.exponent[i]);
     }
     return true;

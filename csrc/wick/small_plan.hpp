@@ -7,6 +7,8 @@
 // Terms are added with j rising and the mean last. That order defines the bits of a hafnian, whatever computes it.
 #pragma once
 
+#include "core/hd.hpp"
+
 namespace nnqft {
 
 constexpr int kSmallPoints = 12;
@@ -14,8 +16,8 @@ constexpr int kSmallPoints = 12;
 namespace {
 
 // Number of K_ij with i < j, and the place of one among them, row by row.
-constexpr int pair_count(int n) { return n * (n - 1) / 2; }
-constexpr int pair_place(int n, int i, int j) { return i * (2 * n - i - 1) / 2 + j - i - 1; }
+NNQFT_HD_MEMBER constexpr int pair_count(int n) { return n * (n - 1) / 2; }
+NNQFT_HD_MEMBER constexpr int pair_place(int n, int i, int j) { return i * (2 * n - i - 1) / 2 + j - i - 1; }
 
 // A value has a slot: first come the inputs, all K_ij with i < j and then mu_i, after them the subsets ("nodes"), by size.
 template <int N, bool Mean>

@@ -34,11 +34,16 @@ constexpr const auto* kTermsOf = kSmallPlan<N, Mean>.term + kSmallPlan<N, Mean>.
 template <int N, bool Mean, int Node>
 using TermNumbers = Numbers<kSmallPlan<N, Mean>.first[Node + 1] - kSmallPlan<N, Mean>.first[Node]>;
 
+// As numbers of their own, since device code has the constants of the host, but not its arrays.
+template <int N, bool Mean, int Node, int I>
+constexpr int kFactor = kTermsOf<N, Mean, Node>[I].factor;
+template <int N, bool Mean, int Node, int I>
+constexpr int kRest = kTermsOf<N, Mean, Node>[I].rest;
+
 template <int N, bool Mean, int Node, class T, class In, int... I>
 NNQFT_HD T node_value(const In& in, const T* node, std::integer_sequence<int, 0, I...>) {
-    constexpr const auto* term = kTermsOf<N, Mean, Node>;
-    T sum = in(term[0].factor) * slot_value<N, Mean>(in, node, term[0].rest);
-    ((sum = madd(in(term[I].factor), slot_value<N, Mean>(in, node, term[I].rest), sum)), ...);
+    T sum = in(kFactor<N, Mean, Node, 0>) * slot_value<N, Mean>(in, node, kRest<N, Mean, Node, 0>);
+    ((sum = madd(in(kFactor<N, Mean, Node, I>), slot_value<N, Mean>(in, node, kRest<N, Mean, Node, I>), sum)), ...);
     return sum;
 }
 
@@ -52,7 +57,8 @@ NNQFT_HD T straight_value(const In& in) {
     constexpr int kNodes = kSmallPlan<N, Mean>.nodes;
     T node[kNodes + 1];
     forward<N, Mean>(in, node, Numbers<kNodes>{});
-    return slot_value<N, Mean>(in, node, kSmallPlan<N, Mean>.root);
+    constexpr int kRoot = kSmallPlan<N, Mean>.root;
+    return slot_value<N, Mean>(in, node, kRoot);
 }
 
 // bar[slot] = d haf / d value of that slot; d(factor rest) = rest d(factor) + factor d(rest).
@@ -92,6 +98,12 @@ NNQFT_HD void straight_derivative(const In& in, T* in_bar) {
     copy(bar, in_bar, Numbers<kInputs>{});
 }
 
+#if defined(__CUDACC__)
+#define NNQFT_UNROLL_12
+#else
+#define NNQFT_UNROLL_12 _Pragma("GCC unroll 12")
+#endif
+
 // ---------------------------------------------------------------- loops; value[-1] is haf of nothing, inputs and nodes follow
 
 // A plan without what the loops have no use for, as every object file holds it.
@@ -117,7 +129,7 @@ template <int Terms, class T, class Term>
 void loop_nodes(const Term*& term, int count, T* value, int& next) {
     for (; count > 0; --count, term += Terms) {
         T sum = value[term[0].factor] * value[term[0].rest];
-#pragma GCC unroll 12
+NNQFT_UNROLL_12
         for (int t = 1; t < Terms; ++t) sum = madd(value[term[t].factor], value[term[t].rest], sum);
         value[next++] = sum;
     }
@@ -128,7 +140,7 @@ void loop_back_nodes(const Term*& term, int count, const T* value, T* bar, int& 
     for (; count > 0; --count) {
         const T whole = bar[--next];
         term -= Terms;
-#pragma GCC unroll 12
+NNQFT_UNROLL_12
         for (int t = 0; t < Terms; ++t) {
             bar[term[t].factor] = madd(value[term[t].rest], whole, bar[term[t].factor]);
             bar[term[t].rest] = madd(value[term[t].factor], whole, bar[term[t].rest]);

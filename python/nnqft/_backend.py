@@ -18,7 +18,7 @@ from . import _core
 from .errors import ArgumentError, DeviceError, ShapeError
 
 __all__ = [
-    "address", "asarray", "cuda_module", "cupy_module", "devices", "empty", "like", "normals", "on_device", "philox_words",
+    "address", "asarray", "cuda_module", "cupy_module", "devices", "empty", "like", "lives_on_device", "normals", "on_device", "on_host", "philox_words",
     "place", "require_cuda", "require_devices", "workspace",
 ]  # fmt: skip
 
@@ -340,6 +340,16 @@ def asarray(x, *, device="cpu", name="x"):
         if isinstance(x, cupy.ndarray):
             return x
         return cupy.from_dlpack(x) if hasattr(x, "__dlpack__") else cupy.asarray(x)
+
+
+def lives_on_device(x):
+    """Whether `x` is an array on a CUDA device."""
+    return x is not None and _dlpack_device(x)[0] in _DLPACK_CUDA
+
+
+def on_host(x):
+    """`x` as a numpy array if it lives on a device (waits for its stream), else as it is."""
+    return asarray(x, device=f"cuda:{_dlpack_device(x)[1]}").get() if lives_on_device(x) else x
 
 
 def like(result, x):

@@ -7,7 +7,8 @@ import warnings
 
 import numpy as np
 
-from . import _core
+from . import _backend, _core
+from ._device import _wick
 from ._run import progress_bar, thread_count
 from .errors import ArgumentError, NNQFTWarning, ShapeError
 
@@ -16,7 +17,7 @@ __all__ = ["hafnian", "hafnian_cost", "hafnian_vjp"]
 _MAX_BYTES = 1 << 36  # per thread; asked for in one piece, so an absurd size would fail late
 
 
-def hafnian(K, *, mu=None, repeats=None, threads=None, max_seconds=3600.0, progress=None):
+def hafnian(K, *, mu=None, repeats=None, device=None, threads=None, max_seconds=3600.0, progress=None):
     """Hafnian of a symmetric matrix: a moment E[f_1 ... f_n] of Gaussian f with covariance K and mean mu.
 
     haf(K) = sum over the (n-1)!! pairings of prod K_ij. With a mean, the loop hafnian: sum over partial pairings of
@@ -31,9 +32,12 @@ def hafnian(K, *, mu=None, repeats=None, threads=None, max_seconds=3600.0, progr
         Mean, in units of K ** (1/2).
     repeats : array of int, shape (m,), optional
         How often each point occurs; default once.
+    device : str, optional
+        "cpu", "cuda" or "cuda:N"; default: where K is. On a device the sum over signs runs in launches of some 30 ms; the
+        result has the bits of the CPU's and comes to the host, for which it waits.
     threads : int, optional
-        Default: all CPUs this process may use. Only work above a millisecond is shared out; the result is the same to
-        the bit for any number.
+        Of the CPU. Default: all CPUs this process may use. Only work above a millisecond is shared out; the result is the
+        same to the bit for any number.
     max_seconds : float
         Refuse work that is estimated to last longer; `math.inf` insists.
     progress : bool or callable, optional
@@ -51,7 +55,10 @@ def hafnian(K, *, mu=None, repeats=None, threads=None, max_seconds=3600.0, progr
         If K is not square or not float64 or complex128, or mu or repeats do not fit it.
     ArgumentError
         If a value is not finite, K is not symmetric (|K_ij - K_ji| may reach 1e-12 of the smaller of the two rows' largest
-        entries; the upper triangle is used), a count is negative or fractional, or the work or memory cannot be afforded.
+        entries; the upper triangle is used), a count is negative or fractional, or the work or memory cannot be afforded;
+        or a device is asked for a complex hafnian of up to 12 points or one of few points with many repeats: neither is a sieve.
+    DeviceError
+        If the device is missing, or its memory too small (a sieve takes about a gigabyte).
 
     Notes
     -----
@@ -72,16 +79,24 @@ def hafnian(K, *, mu=None, repeats=None, threads=None, max_seconds=3600.0, progr
     True
     """
     threads = None if threads is None else thread_count(threads)
-    if progress is None:
+    if progress is None and device is None:
         value = _core.hafnian_fast(K, mu, repeats)
         if value is not None:
             return value
+    where = _backend.place(device, K=K, mu=mu, repeats=repeats)
+    if where != "cpu":
+        index = int(where.removeprefix("cuda:"))
+        K, mu, repeats = (_backend.on_host(x) for x in (K, mu, repeats))
     K, mu, repeats = _checked(K, mu, repeats)
-    threads = thread_count(threads)
-    _affordable(K, mu, repeats, threads, max_seconds)
     with progress_bar(progress, 100, unit="%") as report:
-        poll = None if report is None else lambda share: report(100 * share)
-        value = _core.hafnian(K, mu, repeats, threads, poll)
+        if where == "cpu":
+            threads = thread_count(threads)
+            _affordable(K, mu, repeats, threads, max_seconds)
+            poll = None if report is None else lambda share: report(100 * share)
+            value = _core.hafnian(K, mu, repeats, threads, poll)
+        else:
+            _affordable(K, mu, repeats, 1, max_seconds, rate=_wick.multiply_adds_per_second(index))
+            value = _wick.hafnian(K, mu, repeats, index=index, report=report)
     if not cmath.isfinite(value):
         warnings.warn(f"the hafnian exceeds the range of {K.dtype}: {value}", NNQFTWarning, stacklevel=2)
     return value
@@ -161,7 +176,7 @@ def hafnian_cost(K, *, mu=None, repeats=None):
     return dict(zip(("method", "multiply_adds", "seconds", "bytes"), _core.hafnian_work(*_checked(K, mu, repeats)), strict=True))
 
 
-def _affordable(K, mu, repeats, threads, max_seconds, derivatives=False):
+def _affordable(K, mu, repeats, threads, max_seconds, derivatives=False, rate=None):
     if not max_seconds > 0:
         raise ArgumentError(f"max_seconds is {max_seconds}; expected a positive number, or math.inf")
     _, operations, seconds, memory = _core.hafnian_work(K, mu, repeats, derivatives)
@@ -169,8 +184,9 @@ def _affordable(K, mu, repeats, threads, max_seconds, derivatives=False):
     what = f"a hafnian of {points} points" + (" and its derivatives" if derivatives else "")
     if memory > _MAX_BYTES or not math.isfinite(operations):
         raise ArgumentError(f"{what} needs {memory:.1e} bytes and {operations:.1e} multiply-adds: out of reach")
-    if seconds / threads > max_seconds:
-        raise ArgumentError(f"{what} takes about {_duration(seconds / threads)} on {threads} threads "
+    seconds = seconds / threads if rate is None else operations / rate
+    if seconds > max_seconds:
+        raise ArgumentError(f"{what} takes about {_duration(seconds)} on {f'{threads} threads' if rate is None else 'this device'} "
                             f"({operations:.1e} multiply-adds); pass max_seconds=math.inf to insist")  # fmt: skip
 
 

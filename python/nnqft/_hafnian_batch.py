@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from . import _core
+from . import _backend, _core
+from ._device import _wick
 from ._run import thread_count
 from .errors import ArgumentError, ShapeError
 
 __all__ = ["hafnian_batch", "hafnian_batch_vjp"]
 
 
-def hafnian_batch(K, index=None, *, mu=None, packed=False, threads=None, max_seconds=3600.0):
+def hafnian_batch(K, index=None, *, mu=None, packed=False, device=None, threads=None, max_seconds=3600.0):
     """Hafnians of many index tuples over one kernel, or of many matrices.
 
     out_b = haf(K_b) = sum over the (n-1)!! pairings of prod K_ij: the moment E[f_i1 .. f_in] of Gaussian f with covariance K. With a
@@ -26,15 +27,18 @@ def hafnian_batch(K, index=None, *, mu=None, packed=False, threads=None, max_sec
         Mean in units of K ** (1/2): shape (m,) with `index`, (batch, n) without.
     packed : bool
         K has shape (batch, n (n-1) / 2): the entries above the diagonal, row by row, as `K[:, *np.triu_indices(n, 1)]`.
+    device : str, optional
+        "cpu", "cuda" or "cuda:N"; default: where the arrays are. On a device n is at most 12; K and mu of index tuples are
+        checked on the host, all else on the device, and the call waits for that. Same bits.
     threads : int, optional
-        Default: all CPUs this process may use. Work below half a millisecond is not shared out. Changes no bit.
+        Of the CPU. Default: all CPUs this process may use. Work below half a millisecond is not shared out. Changes no bit.
     max_seconds : float
         For n > 12: refuse work that is estimated to last longer; `math.inf` insists.
 
     Returns
     -------
     array, shape (batch,), float64
-        In units of K ** (n/2). 1 for n = 0; 0 for odd n without a mean.
+        In units of K ** (n/2). 1 for n = 0; 0 for odd n without a mean. CuPy if K, or else index, is on a device.
 
     Raises
     ------
@@ -42,7 +46,10 @@ def hafnian_batch(K, index=None, *, mu=None, packed=False, threads=None, max_sec
         If an array has another shape or dtype.
     ArgumentError
         If an entry is not finite, a matrix is not symmetric (\\|K_ij - K_ji\\| may reach 1e-12 of the smaller of the two rows' largest
-        entries; the upper triangle is used), an index is out of range, or the work would last longer than `max_seconds`.
+        entries; the upper triangle is used), an index is out of range, the work would last longer than `max_seconds`, or n is
+        above 12 on a device.
+    DeviceError
+        If the device is missing, or its memory too small.
 
     Notes
     -----
@@ -61,8 +68,53 @@ def hafnian_batch(K, index=None, *, mu=None, packed=False, threads=None, max_sec
     >>> hafnian_batch(np.ones((2, 6, 6)), mu=np.zeros((2, 6))).tolist()     # 5!! pairings
     [15.0, 15.0]
     """
+    where = _backend.place(device, K=K, index=index, mu=mu)
+    if where != "cpu":
+        return _on_device(K, index, mu, packed, where)
     K, index, mu = _arrays(K, index, mu, packed, "hafnian_batch()")
     return _core.hafnian_batch(K, index, mu, packed, *_limits(threads, max_seconds))
+
+
+def _on_device(K, index, mu, packed, where):
+    home = K if index is None or _backend.lives_on_device(K) else index
+    who = "hafnian_batch()"
+    if index is None:
+        K, _, mu = _arrays(K, None, mu, packed, who, _Device(where))
+        n = K.shape[1] if not packed else mu.shape[1] if mu is not None else (1 + round(np.sqrt(1 + 8 * K.shape[1]))) // 2
+    else:
+        K, mu = _backend.on_host(K), _backend.on_host(mu)
+        tuples = _Device(where)(index, None)
+        none = np.empty((0, *tuples.shape[1:]) if tuples.ndim == 2 else tuples.shape, tuples.dtype)  # the CPU's checks, on no tuples
+        K, _, mu = _arrays(K, none, mu, packed, who)
+        index, n = tuples, tuples.shape[1]
+    if n > 12:
+        raise ArgumentError(f"hafnians of {n} points; on a device a batch has at most 12: call hafnian() for each")
+    result = _wick.hafnian_batch(K, index, mu, packed, index=int(where.removeprefix("cuda:")))
+    return _backend.like(result, home)
+
+
+class _Host:
+    """Arrays as the CPU's kernels take them."""
+
+    def __call__(self, x, dtype):
+        return x if isinstance(x, np.ndarray) else np.asarray(x, dtype=dtype)
+
+    def contiguous(self, x):
+        return np.require(x, requirements="CA")
+
+
+class _Device:
+    """Arrays as a device's kernels take them."""
+
+    def __init__(self, where):
+        self.where = where
+
+    def __call__(self, x, dtype):
+        x = x if hasattr(x, "dtype") else np.asarray(x, dtype=dtype)
+        return _backend.asarray(x, device=self.where)
+
+    def contiguous(self, x):
+        return _backend.cupy_module().ascontiguousarray(x)
 
 
 def hafnian_batch_vjp(K, index, g, *, mu=None, packed=False, threads=None, max_seconds=3600.0):
@@ -113,18 +165,18 @@ def _limits(threads, max_seconds):
     return 0 if threads is None else thread_count(threads), max_seconds
 
 
-def _arrays(K, index, mu, packed, who):
+def _arrays(K, index, mu, packed, who, take=_Host()):
     """C-contiguous arrays of matching shapes, or an error that says what is wrong. Values are checked by the kernels."""
-    K = _array(K, "K", None, who)
+    K = _array(K, "K", None, who, take)
     if index is not None:
         if packed:
             raise ArgumentError(f"packed=True is for batches of matrices: {who} takes one kernel (m, m) with index tuples")
         if K.ndim != 2 or K.shape[0] != K.shape[1]:
             raise ShapeError(f"K has shape {K.shape}; with index tuples {who} takes one kernel (m, m)")
-        index = index if isinstance(index, np.ndarray) else np.asarray(index)
+        index = take(index, None)
         if index.ndim != 2 or index.dtype not in (np.int32, np.int64):
             raise ShapeError(f"index has dtype {index.dtype} and shape {index.shape}; {who} takes int32 or int64 of shape (batch, n)")
-        index = np.require(index, requirements="CA")
+        index = take.contiguous(index)
         mu_shape = K.shape[:1]
     elif packed:
         if K.ndim != 2:
@@ -139,15 +191,15 @@ def _arrays(K, index, mu, packed, who):
         if K.ndim != 3 or K.shape[1] != K.shape[2]:
             raise ShapeError(f"K has shape {K.shape}; {who} takes matrices (batch, n, n), or one kernel (m, m) with index tuples")
         mu_shape = K.shape[:2]
-    return K, index, None if mu is None else _array(mu, "mu", mu_shape, who)
+    return K, index, None if mu is None else _array(mu, "mu", mu_shape, who, take)
 
 
-def _array(x, name, shape, who):
+def _array(x, name, shape, who, take=_Host()):
     if x is None:
         raise ShapeError(f"{name} is missing: {who} takes a float64 array")
-    x = x if isinstance(x, np.ndarray) else np.asarray(x, dtype=np.float64)
+    x = take(x, np.float64)
     if x.dtype != np.float64:
         raise ShapeError(f"{name} has dtype {x.dtype}; {who} takes float64: call {name}.astype(np.float64)")
     if shape is not None and x.shape != shape:
         raise ShapeError(f"{name} has shape {x.shape}; {who} takes {shape} here")
-    return np.require(x, requirements="CA")
+    return take.contiguous(x)

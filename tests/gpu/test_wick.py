@@ -1,0 +1,156 @@
+"""The Wick engine on a device: the bits of the CPU, and its refusals."""
+
+import math
+
+import numpy as np
+import pytest
+from nnqft import wick
+from nnqft.errors import ArgumentError, ShapeError
+
+pytestmark = pytest.mark.gpu
+
+
+def kernel(m, seed=0, complex_numbers=False):
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((m, m)) / 4
+    A = A + 1j * rng.standard_normal((m, m)) if complex_numbers else A
+    return A + A.T
+
+
+def same_bits(a, b):
+    return np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+# --- one hafnian
+
+
+@pytest.mark.parametrize("n", [2, 6, 8, 10, 12, 14, 18, 22, 24])
+def test_a_hafnian_has_the_bits_of_the_cpu(cupy, n):
+    K = kernel(n, n)
+    value = wick.hafnian(K, device="cuda")
+    assert isinstance(value, float) and same_bits(value, wick.hafnian(K))
+
+
+@pytest.mark.parametrize("n", [13, 16, 19])
+def test_loop_and_complex_hafnians_have_the_bits_of_the_cpu(cupy, n):
+    for complex_numbers in (False, True):
+        K = kernel(n, n, complex_numbers)
+        mu = K[0].copy()
+        assert same_bits(wick.hafnian(K, mu=mu, device="cuda"), wick.hafnian(K, mu=mu))
+
+
+def test_repeated_points_have_the_bits_of_the_cpu(cupy):
+    K, mu = kernel(9), kernel(9)[1]
+    for repeats in ([2, 1, 1, 1, 2, 1, 1, 1, 2], [2] * 9, [1, 2, 3, 1, 2, 2, 1, 2, 2]):
+        assert wick.hafnian_cost(K, mu=mu, repeats=repeats)["method"] == "sieve"
+        assert same_bits(wick.hafnian(K, mu=mu, repeats=repeats, device="cuda"), wick.hafnian(K, mu=mu, repeats=repeats))
+
+
+def test_integers_are_exact_and_rows_of_any_scale_are_right(cupy):
+    K = np.rint(8 * kernel(22))
+    assert wick.hafnian(K, device="cuda") == wick.hafnian(K)
+    d = 10.0 ** np.linspace(-150, 150, 16)
+    K = kernel(16) * d[:, None] * d
+    assert same_bits(wick.hafnian(K, device="cuda"), wick.hafnian(K))
+
+
+def test_hafnians_of_arrays_on_a_device_run_there(cupy):
+    K = kernel(14)
+    assert wick.hafnian(cupy.asarray(K), mu=cupy.asarray(K[0])) == wick.hafnian(K, mu=K[0])
+    assert wick.hafnian(cupy.asarray(np.asfortranarray(K))[::-1, ::-1]) == wick.hafnian(K[::-1, ::-1].copy())
+
+
+def test_a_long_hafnian_tells_its_progress(cupy):
+    seen = []
+    wick.hafnian(kernel(20), device="cuda", progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (100, 100) and seen == sorted(seen)
+
+
+def test_ctrl_c_between_launches_ends_a_long_hafnian(cupy, monkeypatch):
+    from nnqft._device import _wick
+
+    monkeypatch.setattr(_wick, "_STEP", 1e-9)  # as many launches as there are
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        wick.hafnian(kernel(22), device="cuda", progress=interrupt)
+
+
+def test_what_a_device_cannot_do_is_refused(cupy):
+    K = kernel(14)
+    with pytest.raises(ArgumentError, match="not finite"):
+        wick.hafnian(K * np.nan, device="cuda")
+    with pytest.raises(ArgumentError, match="takes about .* on this device"):
+        wick.hafnian(kernel(80), device="cuda")
+    with pytest.raises(ArgumentError, match="call hafnian\\(\\) without device"):
+        wick.hafnian(kernel(3), repeats=[40, 40, 40], device="cuda")
+    with pytest.raises(ArgumentError, match='the device asked for is "cpu"'):
+        wick.hafnian(cupy.asarray(K), device="cpu")
+
+
+# --- many
+
+
+@pytest.mark.parametrize("n", range(1, 13))
+@pytest.mark.parametrize("mean", [False, True])
+def test_index_batches_have_the_bits_of_the_cpu(cupy, n, mean):
+    rng = np.random.default_rng(n)
+    K, mu = kernel(7), kernel(7)[2] if mean else None
+    for dtype in (np.int32, np.int64):
+        index = rng.integers(0, 7, (131, n)).astype(dtype)
+        value = wick.hafnian_batch(K, cupy.asarray(index), mu=mu)
+        assert isinstance(value, cupy.ndarray) and same_bits(value.get(), wick.hafnian_batch(K, index, mu=mu))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12])
+@pytest.mark.parametrize("packed", [False, True])
+def test_batches_of_matrices_have_the_bits_of_the_cpu(cupy, n, packed):
+    K = np.array([kernel(n, seed) for seed in range(70)]).reshape(70, n, n)
+    mu = np.random.default_rng(n).standard_normal((70, n))
+    given = K[:, *np.triu_indices(n, 1)] if packed else K
+    for mean in [mu] if n < 2 else [mu, None]:
+        value = wick.hafnian_batch(given, mu=mean, packed=packed, device="cuda")
+        assert isinstance(value, np.ndarray) and same_bits(value, wick.hafnian_batch(given, mu=mean, packed=packed))
+
+
+@pytest.mark.parametrize("n", [4, 7, 8, 10, 11])
+def test_entries_of_any_scale_have_the_bits_of_the_cpu(cupy, n):
+    mu = kernel(n)[0]
+    scales = np.array([1.0, 1e-300, 1e300, 1e-160, 1e160, 5e-324, 1e-40])
+    K = np.array([kernel(n, i) * scale for i, scale in enumerate(scales)])
+    K[0, 0, 1:] *= 1e-290
+    K[0, 1:, 0] *= 1e-290
+    mean = np.sqrt(scales)[:, None] * mu
+    with np.errstate(all="ignore"):
+        assert same_bits(wick.hafnian_batch(K, mu=mean, device="cuda"), wick.hafnian_batch(K, mu=mean))
+        index = np.random.default_rng(0).integers(0, n, (40, n))
+        for one, mean_of_one in zip(K, mean, strict=True):
+            values = wick.hafnian_batch(one, index, mu=mean_of_one, device="cuda")
+            assert same_bits(values, wick.hafnian_batch(one, index, mu=mean_of_one))
+
+
+def test_bad_batches_get_the_errors_of_the_cpu(cupy):
+    K = np.array([kernel(6, seed) for seed in range(50)])
+
+    def message(call, *arguments, **options):
+        with pytest.raises((ArgumentError, ShapeError)) as error:
+            call(*arguments, **options)
+        return str(error.value)
+
+    nan, lopsided, index = K.copy(), K.copy(), np.zeros((9, 6), np.int64)
+    nan[31, 2, 4] = nan[31, 4, 2] = np.nan
+    lopsided[40, 1, 0] += 1e-6
+    index[4, 3] = 6
+    index[7, 0] = -1
+    for arguments in ((nan,), (lopsided,), (K[0], index), (nan[31], index), (K[0], index[0]), (K[0].astype(np.float32), index)):
+        assert message(wick.hafnian_batch, *arguments, device="cuda") == message(wick.hafnian_batch, *arguments)
+    K[3, 1, 2] *= 1 + 1e-15  # within what is rounding: the upper triangle is used
+    assert same_bits(wick.hafnian_batch(K, device="cuda"), wick.hafnian_batch(K))
+
+
+def test_empty_batches_are_empty(cupy):
+    assert wick.hafnian_batch(np.ones((3, 3)), np.empty((0, 4), np.int32), device="cuda").shape == (0,)
+    assert wick.hafnian_batch(np.ones((3, 3)), np.empty((5, 0), np.int32), device="cuda").tolist() == [1.0] * 5
+    assert wick.hafnian_batch(np.empty((0, 6, 6)), device="cuda").shape == (0,)
