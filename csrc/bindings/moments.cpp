@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "core/exact_sum.hpp"
 #include "core/parallel.hpp"
 #include "wick/moment_accumulator.hpp"
 #include "wick/moments.hpp"
@@ -73,6 +74,31 @@ py::array_t<T> to_array(const std::vector<T>& values) {
     return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
+using Sums = py::array_t<double, py::array::c_style>;
+using Rows = py::array_t<std::int64_t, py::array::c_style>;
+
+void check_sums(const Sums& sums, const Rows& bad, std::int64_t n_sums) {
+    if (sums.ndim() != 2 || sums.shape(1) != n_sums || bad.ndim() != 1 || bad.shape(0) != sums.shape(0))
+        throw ShapeError("block sums have " + describe(sums) + " and " + describe(bad) + "; expected (blocks, " + std::to_string(n_sums) + ") and (blocks,)");
+}
+
+// Block sums added exactly: moment_sums() for sums that were found elsewhere.
+class ExactTotal {
+public:
+    explicit ExactTotal(std::size_t n_sums) : sums_(n_sums) {}
+    // The first row that cannot be added, for a bad sample or an overflow, or -1; then nothing more is added.
+    std::int64_t add(const double* sums, const std::int64_t* bad, std::int64_t blocks) {
+        for (std::int64_t b = 0; b < blocks; ++b)
+            if (bad[b] >= 0 || !sums_.add(sums + static_cast<std::size_t>(b) * sums_.size())) return b;
+        return -1;
+    }
+    void round(double* out) const { sums_.round(out); }
+    std::size_t size() const { return sums_.size(); }
+
+private:
+    ExactSums sums_;
+};
+
 void check_fields(const BoundMoments& a, const py::array& F) {
     if (F.ndim() == 2 && F.shape(1) != a.m())
         throw ShapeError("F has " + describe(F) + "; this accumulator takes " + std::to_string(a.m()) + " fields per row");
@@ -122,7 +148,13 @@ void bind_moments(py::module_& m) {
         .def_property_readonly("n_sums", &MomentAccumulator::n_sums)
         .def_property_readonly("block", &MomentAccumulator::block)
         .def_property_readonly("n_samples", &MomentAccumulator::n_samples)
+        .def_property_readonly("n_waiting", &MomentAccumulator::n_waiting)
         .def_property_readonly("nbytes", &MomentAccumulator::bytes)
+        .def("push_sums", [](BoundMoments& a, const Sums& sums, const Rows& bad) {
+            check_sums(sums, bad, a.n_sums());
+            const ReleaseGil release;
+            a.push_sums(sums.data(), bad.data(), sums.shape(0));
+        }, py::arg("sums").noconvert(), py::arg("bad").noconvert(), "Whole blocks: sums (blocks, n_sums), and the first bad sample of each or -1 (blocks).")
         .def("push", [](BoundMoments& a, const py::array& F, const py::object& weights, unsigned threads, const py::object& progress) {
             check_fields(a, F);
             const MomentSamples samples = samples_of(F, weights);
@@ -161,6 +193,18 @@ void bind_moments(py::module_& m) {
         .def("state", &state_of, "Canonical state: equal results give equal bytes.")
         .def("restore", &restore, py::arg("next_block"), py::arg("limbs"), py::arg("bases"), py::arg("samples"), py::arg("waiting"),
              py::arg("bad_blocks"), py::arg("first_bad"));
+
+    py::class_<Bound<ExactTotal>>(m, "ExactTotal", "Exact sums of block sums.")
+        .def(py::init([](std::size_t n_sums) { return make_bound<ExactTotal>(n_sums); }), py::arg("n_sums"))
+        .def("add", [](Bound<ExactTotal>& total, const Sums& sums, const Rows& bad) {
+            check_sums(sums, bad, static_cast<std::int64_t>(total.size()));
+            return total.add(sums.data(), bad.data(), sums.shape(0));
+        }, py::arg("sums").noconvert(), py::arg("bad").noconvert(), "The first block that cannot be added, or -1.")
+        .def("round", [](const Bound<ExactTotal>& total) {
+            py::array_t<double> out(static_cast<py::ssize_t>(total.size()));
+            total.round(out.mutable_data());
+            return out;
+        });
 
     m.def("moment_count", &MomentPlan::count_sums, py::arg("m"), py::arg("orders"), "Sum of C(m+n-1, n) over the orders n.");
     m.def("all_moment_sums", &moment_sums_of, py::arg("F").noconvert(), py::arg("orders"), py::arg("weights"), py::arg("threads"), py::arg("progress"),

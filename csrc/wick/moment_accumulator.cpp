@@ -120,22 +120,34 @@ void MomentAccumulator::push_blocks(const MomentSamples& samples, unsigned threa
         if (!blocks_.run(part, block_, threads, sums.get(), bad_sample.data(), poll_part))
             throw StateError("the process is ending: not all samples were added");
 
-        // Each replica takes its blocks in turn, while its limbs are in cache. Nothing interrupts this: it takes milliseconds.
-        const auto n_blocks = static_cast<std::uint64_t>(part.count / block_);
-        std::vector<Bad> bad(kGroups);
-        const auto add = [&](std::uint64_t g, unsigned, const StopFlag&) {
-            for (std::uint64_t b = (g + kGroups - next_block_ % kGroups) % kGroups; b < n_blocks; b += kGroups)
-                add_block(replicas_[g], next_block_ + b, block_, sums.get() + b * width, bad_sample[b], bad[g]);
-        };
-        if (threads > 1 && n_blocks * width > 200'000) {
-            if (!run_blocks(0, kGroups, threads, add, {})) throw StateError("the process is ending: not all samples were added");
-        } else {
-            const StopFlag never;
-            for (std::uint64_t g = 0; g < kGroups; ++g) add(g, 0, never);
-        }
-        for (const Bad& b : bad) bad_ = {bad_.blocks + b.blocks, std::min(bad_.first, b.first)};
-        next_block_ += n_blocks;
+        add_blocks(sums.get(), bad_sample.data(), static_cast<std::uint64_t>(part.count / block_), threads);
     }
+}
+
+// Each replica takes its blocks in turn, while its limbs are in cache. Nothing interrupts this: it takes milliseconds.
+void MomentAccumulator::add_blocks(const double* sums, const std::int64_t* bad_sample, std::uint64_t n_blocks, unsigned threads) {
+    const auto width = static_cast<std::size_t>(n_sums());
+    std::vector<Bad> bad(kGroups);
+    const auto add = [&](std::uint64_t g, unsigned, const StopFlag&) {
+        for (std::uint64_t b = (g + kGroups - next_block_ % kGroups) % kGroups; b < n_blocks; b += kGroups)
+            add_block(replicas_[g], next_block_ + b, block_, sums + b * width, bad_sample[b], bad[g]);
+    };
+    if (threads > 1 && n_blocks * width > 200'000) {
+        if (!run_blocks(0, kGroups, threads, add, {})) throw StateError("the process is ending: not all samples were added");
+    } else {
+        const StopFlag never;
+        for (std::uint64_t g = 0; g < kGroups; ++g) add(g, 0, never);
+    }
+    for (const Bad& b : bad) bad_ = {bad_.blocks + b.blocks, std::min(bad_.first, b.first)};
+    next_block_ += n_blocks;
+}
+
+void MomentAccumulator::push_sums(const double* sums, const std::int64_t* bad_sample, std::int64_t n_blocks) {
+    const InUse lock(*this);
+    if (!waiting_.empty()) throw StateError("a block is unfinished: sums of whole blocks cannot follow");
+    if (static_cast<std::uint64_t>(n_blocks) > kMaxSamples / static_cast<std::uint64_t>(block_) - next_block_)
+        throw ArgumentError("an accumulator holds at most 2^48 samples");
+    add_blocks(sums, bad_sample, static_cast<std::uint64_t>(n_blocks), 1);
 }
 
 void MomentAccumulator::merge(const MomentAccumulator& other) {
@@ -162,6 +174,11 @@ std::uint64_t MomentAccumulator::n_samples() const {
     std::uint64_t n = static_cast<std::uint64_t>(waiting().count);
     for (const Replica& r : replicas_) n += r.samples;
     return n;
+}
+
+std::uint64_t MomentAccumulator::n_waiting() const {
+    const InUse lock(*this);
+    return static_cast<std::uint64_t>(waiting().count);
 }
 
 std::uint64_t MomentAccumulator::bytes() const {

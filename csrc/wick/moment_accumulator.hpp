@@ -27,6 +27,9 @@ public:
     // Adds samples. If poll() throws, the samples of whole blocks that are done stay counted: see n_samples().
     void push(const MomentSamples& samples, unsigned threads, const MomentPoll& poll);
 
+    // Adds n_blocks whole blocks whose sums were found elsewhere, as MomentBlocks::run() gives them. StateError while a block is unfinished.
+    void push_sums(const double* sums, const std::int64_t* bad_sample, std::int64_t n_blocks);
+
     // Adds what `other` holds; its unfinished block becomes a short one. StateError if m, orders or block differ.
     void merge(const MomentAccumulator& other);
 
@@ -34,6 +37,7 @@ public:
     std::int64_t n_sums() const noexcept { return blocks_.n_sums(); }
     std::int64_t block() const noexcept { return block_; }
     std::uint64_t n_samples() const;
+    std::uint64_t n_waiting() const;  // of them, in the unfinished block
     std::uint64_t bytes() const;
 
     struct Bad {
@@ -86,6 +90,7 @@ private:
     // Block b of the stream; bad_sample as MomentBlocks::run() gives it.
     void add_block(Replica& replica, std::uint64_t b, std::int64_t samples, const double* sums, std::int64_t bad_sample, Bad& bad) const;
     void push_blocks(const MomentSamples& samples, unsigned threads, const MomentPoll& poll);
+    void add_blocks(const double* sums, const std::int64_t* bad_sample, std::uint64_t n_blocks, unsigned threads);
 
     const MomentBlocks blocks_;
     const std::vector<int> orders_;

@@ -1,9 +1,13 @@
 // Wick contractions on a device.
 #include "cuda/bindings/bindings.hpp"
 
+#include <pybind11/stl.h>
+
 #include <memory>
+#include <vector>
 
 #include "cuda/wick/hafnian_sieve.hpp"
+#include "cuda/wick/moments.hpp"
 #include "cuda/wick/small_batch.hpp"
 
 namespace py = pybind11;
@@ -41,6 +45,16 @@ struct Batch {
 // for memory and would take what lies there for a walk.
 struct BoundWalk : cuda::SieveWalk {
     using cuda::SieveWalk::SieveWalk;
+    static void* operator new(std::size_t) { throw py::type_error("this object was never initialised: call its class"); }
+};
+
+template <class T>
+py::bytes bytes_of(const std::vector<T>& values) {
+    return py::bytes(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+}
+
+struct BoundTables : cuda::MomentTables {
+    using cuda::MomentTables::MomentTables;
     static void* operator new(std::size_t) { throw py::type_error("this object was never initialised: call its class"); }
 };
 
@@ -117,4 +131,36 @@ void bind_wick(py::module_& m) {
                                                device_pointer<double>(out, count == 0, "out"), device_pointer<double>(workspace, false, "workspace"),
                                                stream_of(stream)), "wide_matrix_hafnians");
     }, arg("device"), arg("n"), arg("count"), arg("packed"), arg("K"), arg("mu"), arg("out"), arg("workspace"), arg("stream"), Release());
+
+    py::class_<BoundTables>(m, "MomentTables", "Which products moment tensors are sums of, in what tiles.")
+        .def(py::init([](std::int64_t m, const std::vector<int>& orders, bool weighted) {
+            return std::unique_ptr<BoundTables>(::new BoundTables(m, orders, weighted));
+        }), arg("m"), arg("orders"), arg("weighted"))
+        .def_property_readonly("n_sums", [](const BoundTables& t) { return t.n_sums; })
+        .def_property_readonly("halves", [](const BoundTables& t) { return bytes_of(t.halves); })
+        .def_property_readonly("cells", [](const BoundTables& t) { return bytes_of(t.cells); })
+        .def_property_readonly("groups", [](const BoundTables& t) { return bytes_of(t.groups); });
+    m.def("moment_workspace_size", &cuda::moment_workspace_size, arg("m"), arg("count"), arg("block"));
+    m.def("moment_blocks", [](int device, std::int64_t m, const BoundTables& tables, std::int64_t count, std::int64_t block, bool float32, std::uintptr_t rows,
+                              std::int64_t row_step, std::int64_t column_step, std::uintptr_t weights, std::int64_t weight_step, std::uintptr_t halves,
+                              std::uintptr_t cells, std::uintptr_t groups, std::uintptr_t workspace, std::uintptr_t sums, std::uintptr_t bad, std::uintptr_t stream) {
+        if (block < 1 || count < 0 || (count + block - 1) / block > (std::int64_t{1} << 31) - 1 || (block + 255) / 256 > 65535)
+            throw ArgumentError(std::to_string(count) + " samples in blocks of " + std::to_string(block) + " are no launch");
+        const cuda::DeviceSamples samples{float32 ? reinterpret_cast<unsigned char*>(device_pointer<float>(rows, count == 0, "rows"))
+                                                  : reinterpret_cast<unsigned char*>(device_pointer<double>(rows, count == 0, "rows")),
+                                          row_step, column_step, count, float32, reinterpret_cast<unsigned char*>(device_pointer<double>(weights, true, "weights")),
+                                          weight_step};
+        const cuda::MomentMemory memory{device_pointer<cuda::MomentHalf>(halves, tables.halves.empty(), "halves"),
+                                        device_pointer<cuda::MomentCell>(cells, tables.cells.empty(), "cells"),
+                                        device_pointer<cuda::MomentGroup>(groups, tables.groups.empty(), "groups"),
+                                        device_pointer<std::int32_t>(workspace, count == 0, "workspace")};
+        const std::size_t shared = shared_memory(device);
+        const cuda::MomentCut cut = cuda::moment_cut(m, tables.most_halves, shared);
+        if (cut.samples == 0)
+            throw ArgumentError("moments of " + std::to_string(m) + " fields do not fit into the " + std::to_string(shared) + " bytes of shared memory of the device");
+        cuda::use_device(device);
+        cuda::check(cuda::moment_blocks(m, tables, samples, block, memory, cut, device_pointer<double>(sums, count == 0, "sums"),
+                                        device_pointer<long long>(bad, count == 0, "bad"), stream_of(stream)), "moment_blocks");
+    }, arg("device"), arg("m"), arg("tables"), arg("count"), arg("block"), arg("float32"), arg("rows"), arg("row_step"), arg("column_step"), arg("weights"),
+       arg("weight_step"), arg("halves"), arg("cells"), arg("groups"), arg("workspace"), arg("sums"), arg("bad"), arg("stream"), Release());
 }

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from . import _core, _store
+from . import _backend, _core, _store
+from ._device import _moments as on_device
 from ._jackknife import jackknife
 from ._run import integer, progress_bar, thread_count
 from ._version import __version__
@@ -20,7 +21,7 @@ _MIN_GROUPS = 8
 _LARGE = 2**48  # the kernels check the rest
 
 
-def moments(F, *, orders=(2, 4), weights=None, stderr=True, block=None, threads=None, progress=None):
+def moments(F, *, orders=(2, 4), weights=None, stderr=True, block=None, device=None, threads=None, progress=None):
     """Moment tensors of samples, with error bars.
 
     M_{i1..in} = sum_r w_r F_{r,i1} .. F_{r,in} / sum_r w_r for all sorted multi-indices i1 <= .. <= in.
@@ -38,8 +39,11 @@ def moments(F, *, orders=(2, 4), weights=None, stderr=True, block=None, threads=
     block : int, optional
         Consecutive samples per block sum; blocks are dealt to 64 groups for the jackknife. Default: the power of two
         from 16 to 4096 that gives about 64 blocks.
+    device : str, optional
+        "cpu", "cuda" or "cuda:N"; default: where F is. On a device the sums over blocks are formed there, with the bits of the
+        CPU, and come to the host, where the results are.
     threads : int, optional
-        Default: `nnqft.build_info()["threads"]`. Changes no bit of the result.
+        Of the CPU. Default: `nnqft.build_info()["threads"]`. Changes no bit of the result.
     progress : True or callable(done, total), optional
         Progress in samples; True draws a bar (tqdm).
 
@@ -54,6 +58,8 @@ def moments(F, *, orders=(2, 4), weights=None, stderr=True, block=None, threads=
         If F is not a matrix of float32 or float64, or the weights do not fit it.
     ArgumentError
         If there are no samples, an order is outside 1 to 8, or the tensors do not fit into memory.
+    DeviceError
+        If the device is missing, or its memory too small.
 
     Notes
     -----
@@ -72,7 +78,8 @@ def moments(F, *, orders=(2, 4), weights=None, stderr=True, block=None, threads=
     >>> M[4].mean.shape, abs(M[4][0, 0, 1, 1].mean - 1) < 5 * M[4][0, 0, 1, 1].stderr
     ((15,), True)
     """
-    F, weights = _samples(F, weights, "moments()")
+    where = _backend.place(device, F=F, weights=weights)
+    F, weights = _samples(F, weights, "moments()", where)
     if not len(F):
         raise ArgumentError("F has no rows: a mean needs at least one sample")
     orders = _orders(orders)
@@ -82,7 +89,10 @@ def moments(F, *, orders=(2, 4), weights=None, stderr=True, block=None, threads=
         accumulator.push(F, weights=weights, progress=progress)
         return accumulator._finalize(stacklevel=3)
     with progress_bar(progress, len(F), unit="sample") as report:
-        sums, bad = _core.all_moment_sums(F, (0, *orders), weights, thread_count(threads), report)
+        if where == "cpu":
+            sums, bad = _core.all_moment_sums(F, (0, *orders), weights, thread_count(threads), report)
+        else:
+            sums, bad = on_device.total(F, weights, index=_index(where), orders=[0, *orders], report=report)
         if report is not None:
             report(len(F))
     if bad >= 0:
@@ -189,6 +199,11 @@ class MomentAccumulator:
         progress : True or callable(done, total), optional
             Progress in samples of this push.
 
+        Notes
+        -----
+        Samples on a CUDA device (CuPy, or anything with DLPack) are summed over blocks there; the bits are those of the CPU, so that
+        parts of one stream may be pushed from either.
+
         Raises
         ------
         ShapeError
@@ -196,9 +211,15 @@ class MomentAccumulator:
         KeyboardInterrupt
             Within half a second of Ctrl-C; `n_samples` tells how many rows were counted, the first ones of F.
         """
-        F, weights = _samples(F, weights, "push()")
+        where = _backend.place(None, F=F, weights=weights)
+        F, weights = _samples(F, weights, "push()", where)
         with progress_bar(progress, len(F), unit="sample") as report:
-            self._sums.push(F, weights, self._threads, report)
+            if where == "cpu":
+                self._sums.push(F, weights, self._threads, report)
+            elif F.shape[1] != self.m:
+                raise ShapeError(f"F has dtype {F.dtype} and shape {F.shape}; this accumulator takes {self.m} fields per row")
+            else:
+                on_device.push(self._sums, F, weights, index=_index(where), orders=[0, *self._orders], report=report)
             if report is not None:
                 report(len(F))
 
@@ -382,11 +403,17 @@ def _orders(orders):
     return orders
 
 
-def _samples(F, weights, who):
+def _index(where):
+    return int(where.removeprefix("cuda:"))
+
+
+def _samples(F, weights, who, where="cpu"):
     def floats(x, name, dtypes, takes):
         if isinstance(x, np.ma.MaskedArray):
             raise ShapeError(f"{name} is a masked array; {who} takes plain arrays: select the rows that count")
-        if not isinstance(x, np.ndarray):
+        if where != "cpu":
+            x = _backend.asarray(x if hasattr(x, "dtype") else np.asarray(x, dtype=np.float64), device=where, name=name)
+        elif not isinstance(x, np.ndarray):
             x = np.asarray(x) if hasattr(x, "__array__") else np.asarray(x, dtype=np.float64)
         if x.dtype not in dtypes:
             raise ShapeError(f"{name} has dtype {x.dtype}; {who} takes {takes}: call {name}.astype(np.float64)")

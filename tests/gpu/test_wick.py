@@ -154,3 +154,87 @@ def test_empty_batches_are_empty(cupy):
     assert wick.hafnian_batch(np.ones((3, 3)), np.empty((0, 4), np.int32), device="cuda").shape == (0,)
     assert wick.hafnian_batch(np.ones((3, 3)), np.empty((5, 0), np.int32), device="cuda").tolist() == [1.0] * 5
     assert wick.hafnian_batch(np.empty((0, 6, 6)), device="cuda").shape == (0,)
+
+
+# --- moments
+
+
+def same_tensors(a, b):
+    return a.keys() == b.keys() and all(same_bits(a[n].mean, b[n].mean) and same_bits(a[n].stderr, b[n].stderr) for n in a)
+
+
+@pytest.mark.parametrize(("m", "orders"), [(1, (1, 2, 3, 4, 5, 6, 7, 8)), (3, (2, 4, 6)), (6, (2, 4)), (5, (1, 3, 8)), (20, (2, 3)), (9, (5,))])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_moments_have_the_bits_of_the_cpu(cupy, m, orders, weighted):
+    rng = np.random.default_rng(m)
+    F = rng.standard_normal((1357, m)).astype(np.float32 if m == 6 else np.float64)
+    weights = rng.random(1357) if weighted else None
+    on_device = wick.moments(cupy.asarray(F), orders=orders, weights=weights if weights is None else cupy.asarray(weights))
+    assert same_tensors(on_device, wick.moments(F, orders=orders, weights=weights))
+    total = wick.moments(F, orders=orders, weights=weights, stderr=False, device="cuda")
+    assert same_tensors(total, wick.moments(F, orders=orders, weights=weights, stderr=False))
+
+
+def test_a_stream_may_be_pushed_from_either_side(cupy):
+    F = np.random.default_rng(1).standard_normal((2000, 4))
+    whole, mixed = (wick.MomentAccumulator(4, orders=(2, 4), block=64) for _ in range(2))
+    whole.push(F)
+    for i, part in enumerate(np.split(F, [5, 70, 71, 900, 1800])):
+        mixed.push(cupy.asarray(part) if i % 2 else part)
+    assert mixed.n_samples == 2000 and same_tensors(mixed.finalize(), whole.finalize())
+    assert mixed._state()[1]["limbs"].tobytes() == whole._state()[1]["limbs"].tobytes()
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e60, 1e-310])
+def test_panels_of_any_scale_have_the_bits_of_the_cpu(cupy, scale):
+    F = np.random.default_rng(2).standard_normal((700, 3))
+    F[300:] *= [scale, 1.0, np.sqrt(scale)]
+    F[:, 1] = np.where(np.arange(700) < 256, 0.0, F[:, 1])
+    w = np.random.default_rng(3).random(700) * scale
+    for weights in (None, w):
+        here, there = (wick.MomentAccumulator(3, orders=(1, 4, 5), block=300) for _ in range(2))
+        here.push(F, weights=weights)
+        there.push(cupy.asarray(F), weights=None if weights is None else cupy.asarray(weights))
+        assert all(same_bits(a, b) for a, b in zip(here._state()[1].values(), there._state()[1].values(), strict=True))
+
+
+@pytest.mark.filterwarnings("ignore::nnqft.errors.NNQFTWarning")
+def test_the_first_bad_row_is_named_as_on_the_cpu(cupy):
+    F = np.random.default_rng(4).standard_normal((9000, 3))
+    F[8211, 1], F[8300, 0] = np.nan, np.inf
+    for options in ({"stderr": False}, {"block": 1024}):
+        told = []
+        for samples in (F, cupy.asarray(F)):
+            with pytest.warns(match="from row 8211 on|from row 8192 on") as record:
+                assert np.isnan(wick.moments(samples, **options)[2].mean).all()
+            told.append(str(record[0].message))
+        assert told[0] == told[1]
+
+
+def test_samples_of_any_layout_are_read_where_they_lie(cupy):
+    F = np.random.default_rng(5).standard_normal((600, 8)).astype(np.float32)
+    there = cupy.asarray(F)
+    for cut in (np.s_[:, ::2], np.s_[::-1], np.s_[::3, 5:2:-1], np.s_[:0], np.s_[:1]):
+        options = {"orders": 2, "block": 16}
+        if len(F[cut]) == 0:
+            with pytest.raises(ArgumentError, match="no rows"):
+                wick.moments(there[cut], **options)
+        elif len(F[cut]) > 200:
+            assert same_tensors(wick.moments(there[cut], **options), wick.moments(F[cut], **options))
+        else:
+            assert same_tensors(wick.moments(there[cut], stderr=False), wick.moments(F[cut], stderr=False))
+    assert same_tensors(wick.moments(cupy.asfortranarray(there) if hasattr(cupy, "asfortranarray") else there.T.copy().T), wick.moments(F))
+
+
+def test_what_moments_of_a_device_cannot_be_is_refused(cupy):
+    F = cupy.asarray(np.ones((40, 3)))
+    with pytest.raises(ShapeError, match="float32 or float64"):
+        wick.moments(F.astype(np.int32))
+    with pytest.raises(ShapeError, match="matrix \\(samples, fields\\)"):
+        wick.moments(F[0])
+    with pytest.raises(ShapeError, match="one per row of F"):
+        wick.moments(F, weights=F[0])
+    with pytest.raises(ShapeError, match="takes 4 fields per row"):
+        wick.MomentAccumulator(4).push(F)
+    with pytest.raises(ArgumentError, match='the device asked for is "cpu"'):
+        wick.moments(F, device="cpu")
