@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 #include "core/checks.hpp"
 #include "core/error.hpp"
@@ -89,6 +90,27 @@ void bind_wick_all(py::module_& m) {
         },
         arg("K").noconvert(), arg("order"), arg("mu"), arg("threads"), arg("most_bytes"),
         "Gaussian n-point functions of all multisets, float64 (count,).");
+    m.def(
+        "wick_all_theory",
+        [](const py::array& K, int order, const py::object& mu, std::int64_t most_bytes) {
+            const Theory theory(K, mu);
+            check_bytes("wick_all()", theory.m, order, all_multisets_bytes(theory.m, order, theory.with_mean), most_bytes);
+            const double* const kernel = theory.K.data();
+            const double* const mean = theory.mean();
+            MultisetTheory found;
+            {
+                const ReleaseGil release;
+                const FpEnvironment guard;
+                check(theory.m, kernel, mean);
+                found = multiset_theory(theory.m, order, kernel, mean);
+            }
+            const auto array = [](const auto& values) -> py::object {
+                using T = typename std::decay_t<decltype(values)>::value_type;
+                return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+            };
+            return py::make_tuple(array(found.K), theory.with_mean ? array(found.mu) : py::none(), found.exponents.empty() ? py::none() : array(found.exponents));
+        },
+        arg("K").noconvert(), arg("order"), arg("mu"), arg("most_bytes"), "What wick_all() runs on: (K (m m), mu or None, exponents or None).");
     m.def(
         "wick_all_vjp",
         [](const py::array& K, int order, const py::array& G_bar, const py::object& mu, std::int64_t most_bytes) {

@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../core/error.hpp"
@@ -219,6 +220,18 @@ bool may_overflow(Long m, int order, const double* K, const double* mu) {
     return pairs * (high + std::log2(order)) > 1022.0 || pairs * (low - 106) < -1022.0;
 }
 
+MultisetTheory scaled_theory(Long m, std::vector<int> e, const double* K, const double* mu) {
+    MultisetTheory theory{std::vector<double>(static_cast<std::size_t>(m * m)), {}, {}};
+    const auto exponent = [&](Long i) { return e.empty() ? 0 : e[static_cast<std::size_t>(i)]; };
+    for (Long i = 0; i < m; ++i) {
+        for (Long j = i; j < m; ++j)
+            theory.K[static_cast<std::size_t>(i * m + j)] = theory.K[static_cast<std::size_t>(j * m + i)] = std::ldexp(K[i * m + j], -exponent(i) - exponent(j));
+        if (mu) theory.mu.push_back(std::ldexp(mu[i], -exponent(i)));
+    }
+    theory.exponents = std::move(e);
+    return theory;
+}
+
 // Orders 1 and 2.
 void fill_short(Long m, int order, const double* K, const double* mu, double* out, const std::function<void()>& poll) {
     if (order == 1) return void(std::copy(mu, mu + m, out));
@@ -255,6 +268,12 @@ std::int64_t all_multisets_bytes(std::int64_t m, int order, bool with_mean) {
     return static_cast<std::int64_t>(bytes);
 }
 
+MultisetTheory multiset_theory(std::int64_t m, int order, const double* K, const double* mu) {
+    check_order(m, order);
+    const bool plain = order <= 2 || !may_overflow(m, order, K, mu);
+    return scaled_theory(m, plain ? std::vector<int>() : balance(m, K, mu), K, mu);
+}
+
 void all_multisets(std::int64_t m, int order, const double* K, const double* mu, double* out, unsigned threads, const std::function<void()>& poll) {
     check_order(m, order);
     const Long count = multiset_count(m, order);
@@ -262,16 +281,9 @@ void all_multisets(std::int64_t m, int order, const double* K, const double* mu,
     if (order <= 2) return fill_short(m, order, K, mu, out, poll);
     if (!may_overflow(m, order, K, mu)) return fill_orders(m, order, K, mu, out, threads, poll);
 
-    const std::vector<int> e = balance(m, K, mu);
-    std::vector<double> scaled(static_cast<std::size_t>(m * m)), shift;
-    for (Long i = 0; i < m; ++i) {
-        for (Long j = i; j < m; ++j) {
-            const auto at = static_cast<std::size_t>(i * m + j);
-            scaled[at] = std::ldexp(K[at], -e[static_cast<std::size_t>(i)] - e[static_cast<std::size_t>(j)]);
-        }
-        if (mu) shift.push_back(std::ldexp(mu[i], -e[static_cast<std::size_t>(i)]));
-    }
-    fill_orders(m, order, scaled.data(), mu ? shift.data() : nullptr, out, threads, poll);
+    const MultisetTheory theory = scaled_theory(m, balance(m, K, mu), K, mu);
+    const std::vector<int>& e = theory.exponents;
+    fill_orders(m, order, theory.K.data(), mu ? theory.mu.data() : nullptr, out, threads, poll);
     std::vector<Index> legs(static_cast<std::size_t>(order), 0);
     for (Long at = 0; at < count; ++at) {
         int exponent = 0;

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace nnqft {
 
@@ -25,6 +26,14 @@ std::int64_t all_multisets_bytes(std::int64_t m, int order, bool with_mean);
 // called every 50 ms or oftener and throws to give up.
 void all_multisets(std::int64_t m, int order, const double* K, const double* mu, double* out, unsigned threads,
                    const std::function<void()>& poll);
+
+// The theory that the recursion itself runs on: K (m, m) with both triangles, mu, and the exponents of the points' powers of two, by whose sum over its
+// legs an entry is to be scaled; none where no product can leave the range.
+struct MultisetTheory {
+    std::vector<double> K, mu;
+    std::vector<int> exponents;
+};
+MultisetTheory multiset_theory(std::int64_t m, int order, const double* K, const double* mu);
 
 // Derivatives of sum_I G_bar(I) G(I): K_bar (m, m), symmetric, with half of the derivative by the one variable K_ij = K_ji in each
 // of its two places and all of it on the diagonal, and mu_bar (m) if mu is not null. One thread; bits depend on nothing else.

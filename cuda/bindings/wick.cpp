@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "cuda/wick/all_multisets.hpp"
 #include "cuda/wick/hafnian_sieve.hpp"
 #include "cuda/wick/moments.hpp"
 #include "cuda/wick/small_batch.hpp"
@@ -163,4 +164,20 @@ void bind_wick(py::module_& m) {
                                         device_pointer<long long>(bad, count == 0, "bad"), stream_of(stream)), "moment_blocks");
     }, arg("device"), arg("m"), arg("tables"), arg("count"), arg("block"), arg("float32"), arg("rows"), arg("row_step"), arg("column_step"), arg("weights"),
        arg("weight_step"), arg("halves"), arg("cells"), arg("groups"), arg("workspace"), arg("sums"), arg("bad"), arg("stream"), Release());
+
+    m.def("multiset_counts", [](std::int64_t m, int order) {
+        if (m < 1 || m > (1 << 20) || order < 1 || order > 64) throw ArgumentError("no table of C(x+k-1, k) for x <= " + std::to_string(m));
+        return bytes_of(cuda::multiset_counts(m, order));
+    }, arg("m"), arg("order"));
+    m.def("all_multisets", [](int device, std::int64_t m, int order, std::int64_t first, std::int64_t last, std::uintptr_t K, std::uintptr_t mu,
+                              std::uintptr_t counts, std::uintptr_t below, std::uintptr_t second, std::uintptr_t exponents, std::uintptr_t out, std::uintptr_t stream) {
+        if (m < 1 || order < 1 || order > 64 || (order % 2 && mu == 0)) throw ArgumentError("order is " + std::to_string(order) + "; expected 1 to 64, and even without a mean");
+        const cuda::MultisetTheory theory{m, device_pointer<double>(K, false, "K"), device_pointer<double>(mu, true, "mu"),
+                                          device_pointer<std::int64_t>(counts, false, "counts"), device_pointer<double>(below, order < 3 || mu == 0, "below"),
+                                          device_pointer<double>(second, order < 4, "second")};
+        cuda::use_device(device);
+        cuda::check(cuda::all_multisets(order, theory, first, last, device_pointer<std::int32_t>(exponents, true, "exponents"),
+                                        device_pointer<double>(out, first >= last, "out"), stream_of(stream)), "all_multisets");
+    }, arg("device"), arg("m"), arg("order"), arg("first"), arg("last"), arg("K"), arg("mu"), arg("counts"), arg("below"), arg("second"), arg("exponents"),
+       arg("out"), arg("stream"), Release());
 }

@@ -9,7 +9,8 @@ from math import comb
 
 import numpy as np
 
-from . import _core
+from . import _backend, _core
+from ._device import _wick
 from .errors import ArgumentError, ShapeError
 from .tensor import SymmetricTensor
 
@@ -20,7 +21,7 @@ _HOW = {"estimator": "wick"}
 _MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 62
 
 
-def wick_all(K, order, *, mu=None, threads=None):
+def wick_all(K, order, *, mu=None, device=None, threads=None):
     """Gaussian n-point functions of all sorted index tuples: E[f_i1 .. f_in] for f with mean `mu` and covariance `K`.
 
     G_{i1..in} = sum over pairings of prod K_{ia ib}, e.g. G_{ijkl} = K_ij K_kl + K_ik K_jl + K_il K_jk; with a mean,
@@ -35,8 +36,11 @@ def wick_all(K, order, *, mu=None, threads=None):
         Number of legs n, 1 to 64. Without a mean odd orders are zero.
     mu : array, shape (m,), float64, optional
         Mean, in units of sqrt(K). Its square is not part of K.
+    device : str, optional
+        "cpu", "cuda" or "cuda:N"; default: where K is. On a device, whose memory must hold the result and two lower orders, the
+        tensor has the bits of the CPU's and comes to the host.
     threads : int, optional
-        Threads at most; by default as many as this process may use. One thread below some 10^6 entries. Changes no bit.
+        Threads of the CPU at most; by default as many as this process may use. One thread below some 10^6 entries. Changes no bit.
 
     Returns
     -------
@@ -51,6 +55,8 @@ def wick_all(K, order, *, mu=None, threads=None):
         If the order is out of range, the result does not fit this machine's memory (the message says how many bytes),
         K or mu is not finite, or K is not symmetric: abs(K_ij - K_ji) may reach 1e-12 of the smaller of the two rows'
         largest entries.
+    DeviceError
+        If the device is missing, or its memory too small.
 
     Notes
     -----
@@ -68,12 +74,17 @@ def wick_all(K, order, *, mu=None, threads=None):
     >>> nnqft.wick.wick_all(K, 3, mu=np.array([1.0, 5.0]))[0, 0, 1].mean    # mu_0^2 mu_1 + mu_1 K_00 + 2 mu_0 K_01
     17.0
     """
-    K, order, mu = _arguments("wick_all", K, order, mu)
+    where = _backend.place(device, K=K, mu=mu)
+    K, order, mu = _arguments("wick_all", _backend.on_host(K), order, _backend.on_host(mu))
     if threads is None:
         threads = 0
     elif not 1 <= (threads := operator.index(threads)) <= 4096:
         raise ArgumentError(f"threads must be from 1 to 4096, got {threads}")
-    mean = _core.wick_all(K, order, mu, threads, _MEMORY)
+    if where == "cpu":
+        mean = _core.wick_all(K, order, mu, threads, _MEMORY)
+    else:
+        K_there, mu_there, exponents = _core.wick_all_theory(K, order, mu, _MEMORY)
+        mean = _wick.all_multisets(K_there, order, mu_there, exponents, index=int(where.removeprefix("cuda:")))
     return SymmetricTensor.exact(mean, order=order, size=len(K), how=_HOW)
 
 

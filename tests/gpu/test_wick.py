@@ -238,3 +238,31 @@ def test_what_moments_of_a_device_cannot_be_is_refused(cupy):
         wick.MomentAccumulator(4).push(F)
     with pytest.raises(ArgumentError, match='the device asked for is "cpu"'):
         wick.moments(F, device="cpu")
+
+
+# --- all multisets
+
+
+@pytest.mark.parametrize(("m", "order"), [(1, 6), (2, 9), (5, 1), (5, 2), (5, 3), (7, 4), (6, 5), (5, 6), (4, 7), (3, 8), (3, 12), (30, 4)])
+def test_all_multisets_have_the_bits_of_the_cpu(cupy, m, order):
+    K = kernel(m, order)
+    for mu in (None, K[0].copy()):
+        value = wick.wick_all(cupy.asarray(K), order, mu=None if mu is None else cupy.asarray(mu))
+        assert same_bits(value.mean, wick.wick_all(K, order, mu=mu).mean)
+
+
+def test_all_multisets_of_points_of_any_scale_have_the_bits_of_the_cpu(cupy):
+    d = np.array([1e-150, 1.0, 1e120, 1e-3])
+    K = kernel(4) * d[:, None] * d
+    for mu in (None, d):
+        assert same_bits(wick.wick_all(K, 6, mu=mu, device="cuda").mean, wick.wick_all(K, 6, mu=mu).mean)
+
+
+def test_all_multisets_of_a_device_refuse_what_the_cpu_refuses(cupy):
+    K = kernel(4)
+    with pytest.raises(ArgumentError, match="K\\[0, 0\\] is nan"):
+        wick.wick_all(cupy.asarray(K * np.nan), 4)
+    with pytest.raises(ArgumentError, match="order must be from 1 to 64"):
+        wick.wick_all(cupy.asarray(K), 65)
+    with pytest.raises(ShapeError, match="square"):
+        wick.wick_all(cupy.asarray(K[0]), 4)

@@ -1,5 +1,6 @@
-"""Hafnians on a CUDA device, with the bits of the CPU: sieves in steps, batches of small ones in one go."""
+"""Hafnians on a CUDA device, with the bits of the CPU: sieves in steps, batches of small ones and all multisets in one go."""
 
+import math
 import re
 
 import numpy as np
@@ -8,11 +9,12 @@ from .. import _backend, _core
 from ..errors import ArgumentError
 from ._runs import paced
 
-__all__ = ["hafnian", "hafnian_batch", "multiply_adds_per_second"]
+__all__ = ["all_multisets", "hafnian", "hafnian_batch", "multiply_adds_per_second"]
 
 _STEP = 0.03  # s of work per launch of a sieve
 _SLICE = 1 << 24  # hafnians per launch of a batch: milliseconds
 _WIDE_SLICE = 1 << 16  # of those beyond the window, which are slow
+_ENTRIES = 1 << 27  # of a tensor per launch
 
 
 def multiply_adds_per_second(index):
@@ -180,3 +182,27 @@ def _window_holds(n, K, mu):
             if size.max() > bound or size[size > 0].min(initial=1.0) < 1.0 / bound:
                 return False
     return True
+
+
+# ---- all multisets
+
+
+def all_multisets(K, order, mu, exponents, *, index):
+    """G of all multisets of `order` legs, numpy, from what `_core.wick_all_theory` gives."""
+    m = math.isqrt(len(K))
+    total = math.comb(m + order - 1, order)
+    if order % 2 and mu is None:
+        return np.zeros(total)
+    with _backend.on_device(index) as stream:
+        cupy, cuda = _backend.cupy_module(), _backend.cuda_module()
+        counts = cupy.asarray(np.frombuffer(cuda.multiset_counts(m, order), dtype=np.int64))
+        K, mu, exponents = (None if x is None else cupy.asarray(x) for x in (K, mu, exponents))
+        below = second = None
+        for n in range(1 if mu is not None else 2, order + 1, 1 if mu is not None else 2):
+            out = _backend.empty((math.comb(m + n - 1, n),), np.float64)
+            given = K, mu, counts, below, second, exponents if n == order else None
+            places = [0 if x is None else _backend.address(x) for x in given]
+            for first in paced(range(0, len(out), _ENTRIES)):
+                cuda.all_multisets(index, m, n, first, min(first + _ENTRIES, len(out)), *places, _backend.address(out), stream)
+            below, second = out, below if mu is not None else out
+        return below.get()
