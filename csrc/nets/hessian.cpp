@@ -9,26 +9,17 @@
 namespace nnqft {
 namespace {
 
-constexpr std::int64_t kPanel = 256, kMaxSlots = 16;  // samples: the activities of a panel stay in the second-level cache
-constexpr std::int64_t kBlockRows = 132, kBlockColumns = 256;  // of Hv: with what is summed, in the second-level cache
+constexpr std::int64_t kPanel = 256;  // samples: the activities of a panel stay in the second-level cache
+constexpr std::int64_t kStripe = 64;  // samples that products take at a time
+constexpr std::int64_t kMaxSlots = 16;
+constexpr std::int64_t kBlockRows = 264, kBlockColumns = 128;  // of Hv: with what is summed, in the second-level cache
 constexpr std::int64_t kTogether = std::int64_t{1} << 23;  // numbers that R-passes of several vectors leave behind
 
-// How samples are cut: by the size of the problem alone.
-struct Cut {
-    std::int64_t panels, samples, ld;
-    Cut(std::int64_t count, const Network& net) {
-        const std::int64_t target = net.width_sum() <= 128 ? 2 * kPanel : kPanel;  // small nets: fewer sums over lanes
-        panels = std::max<std::int64_t>(1, (count + target - 1) / target);
-        samples = std::max(kPanelUnit, ((count + panels - 1) / panels + kPanelUnit - 1) / kPanelUnit * kPanelUnit);
-        ld = samples + kPanelUnit;  // rows a power of two apart would share sets of the cache
-    }
-};
-
-// rows of `from` (row-major, `width` each) number first and on, as columns of a panel; zero beyond `count`.
-void load_columns(const double* from, std::int64_t count, std::int64_t width, std::int64_t first, const Cut& cut, double* to) {
-    for (std::int64_t k = 0; k < width; ++k) std::fill(to + k * cut.ld, to + (k + 1) * cut.ld, 0.0);
-    for (std::int64_t s = 0; s < std::min(cut.samples, count - first); ++s)
-        for (std::int64_t k = 0; k < width; ++k) to[k * cut.ld + s] = from[(first + s) * width + k];
+// `count` rows of `from` (row-major, `width` each), number `first` and on, as columns of a panel, zero beyond.
+void load_columns(const double* from, std::int64_t width, std::int64_t first, std::int64_t count, std::int64_t ld, double* to) {
+    for (std::int64_t k = 0; k < width; ++k) std::fill(to + k * ld, to + (k + 1) * ld, 0.0);
+    for (std::int64_t s = 0; s < count; ++s)
+        for (std::int64_t k = 0; k < width; ++k) to[k * ld + s] = from[(first + s) * width + k];
 }
 
 // One worker's panel in float64, with its passes.
@@ -38,7 +29,7 @@ struct Work {
     Panel<double> panel;
     Work(const Network& net, const Cut& cut, std::int64_t more_rows = 0)
         : passes(net), data(static_cast<std::size_t>((net.rows() + more_rows) * cut.ld)), outputs(static_cast<std::size_t>(net.dim_out() * cut.ld)),
-          panel{data.data(), cut.samples, cut.ld} {}
+          panel{data.data(), 0, cut.ld} {}
 };
 
 // Blocks of a layer of Hv, which begins at `begin`, of about the same size.
@@ -58,21 +49,30 @@ void over_panels(const Network& net, const Cut& cut, std::int64_t more_rows, Tea
     std::vector<std::unique_ptr<Work>> works(team.threads());
     team.run(cut.panels, [&](std::int64_t panel, unsigned worker) {
         if (!works[worker]) works[worker] = std::make_unique<Work>(net, cut, more_rows);
+        works[worker]->panel.samples = cut.samples(panel);
         body(panel, *works[worker]);
     });
 }
 
 }  // namespace
 
+Cut::Cut(std::int64_t count_, const Network& net) : count(count_) {
+    stripe = count >= kPanel ? kStripe : kPanelUnit;
+    stripes = std::max<std::int64_t>(1, (count + stripe - 1) / stripe);
+    panels = (stripes * stripe + kPanel - 1) / kPanel;
+    ld = (stripes + panels - 1) / panels * stripe + kPanelUnit;  // rows a power of two apart would share sets of the cache
+    (void)net;
+}
+
 void net_outputs(const Network& net, const double* theta, const Samples& x, double* outputs, Team& team) {
     const Cut cut(x.count, net);
     Weights<double> w;
     pack(net, theta, {}, 0, true, w);
     over_panels(net, cut, 0, team, [&](std::int64_t index, Work& work) {
-        const std::int64_t first = index * cut.samples, dim = net.dim_out();
-        load_columns(x.inputs, x.count, net.dim_in(), first, cut, work.panel.row(net.place(0).input));
+        const std::int64_t first = cut.begin(index), used = cut.used(index), dim = net.dim_out();
+        load_columns(x.inputs, net.dim_in(), first, used, cut.ld, work.panel.row(net.place(0).input));
         work.passes.forward(w, work.panel, work.outputs.data());
-        for (std::int64_t s = 0; s < std::min(cut.samples, x.count - first); ++s)
+        for (std::int64_t s = 0; s < used; ++s)
             for (std::int64_t n = 0; n < dim; ++n) outputs[(first + s) * dim + n] = work.outputs[static_cast<std::size_t>(n * cut.ld + s)];
     });
 }
@@ -88,10 +88,11 @@ void net_gradient(const Network& net, const double* theta, const Samples& x, con
         if (!works[worker]) works[worker] = std::make_unique<Work>(net, cut);
         Work& work = *works[worker];
         for (std::int64_t index = cut.panels * slot / slots; index < cut.panels * (slot + 1) / slots; ++index) {
-            const std::int64_t begin = index * cut.samples;
-            load_columns(x.inputs, x.count, net.dim_in(), begin, cut, work.panel.row(net.place(0).input));
+            const std::int64_t begin = cut.begin(index), used = cut.used(index);
+            work.panel.samples = cut.samples(index);
+            load_columns(x.inputs, net.dim_in(), begin, used, cut.ld, work.panel.row(net.place(0).input));
             work.passes.forward(w, work.panel, work.outputs.data());
-            load_columns(first, x.count, net.dim_out(), begin, cut, work.panel.row(net.place(net.depth() - 1).delta));
+            load_columns(first, net.dim_out(), begin, used, cut.ld, work.panel.row(net.place(net.depth() - 1).delta));
             work.passes.backward(w, work.panel);
             work.passes.gradient(work.panel, sums.data() + slot * size);
         }
@@ -104,37 +105,33 @@ void net_gradient(const Network& net, const double* theta, const Samples& x, con
 template <class T>
 NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, const LossDerivatives& loss, bool gauss_newton, double decay, Team& team)
     : net_(std::move(net)), theta_(theta, theta + net_.size()), gauss_newton_(gauss_newton), diagonal_(loss.diagonal), rank_one_(loss.rank_one),
-      matrix_(loss.matrix), sign_(loss.sign), decay_(decay), count_(x.count) {
-    const Cut cut(count_, net_);
-    panels_ = cut.panels;
-    panel_samples_ = cut.samples;
-    ld_ = cut.ld;
+      matrix_(loss.matrix), sign_(loss.sign), decay_(decay), cut_(x.count, net_) {
     const std::int64_t dim = net_.dim_out(), more = dim * ((diagonal_ ? 1 : 0) + (rank_one_ ? 1 : 0) + (matrix_ ? dim : 0));
-    stride_ = (net_.rows() + more) * ld_;
-    if (static_cast<double>(stride_) * static_cast<double>(panels_) > 0x1p44) throw ArgumentError("activities of so many samples do not fit into memory");
+    stride_ = (net_.rows() + more) * cut_.ld;
+    if (static_cast<double>(stride_) * static_cast<double>(cut_.panels) > 0x1p44) throw ArgumentError("activities of so many samples do not fit into memory");
     pack(net_, theta_.data(), {}, 0, true, weights_);
-    for (const NetLayer& layer : net_.layers()) flops_ += 12.0 * static_cast<double>(layer.in) * static_cast<double>(layer.out) * static_cast<double>(count_);
-    cache_ = Array<T>(static_cast<std::size_t>(stride_ * panels_));
-    if (count_ == 0) {
+    for (const NetLayer& layer : net_.layers()) flops_ += 12.0 * static_cast<double>(layer.in) * static_cast<double>(layer.out) * static_cast<double>(cut_.count);
+    cache_ = Array<T>(static_cast<std::size_t>(stride_ * cut_.panels));
+    if (cut_.count == 0) {
         std::fill(cache_.data(), cache_.data() + cache_.size(), T(0));
         return;
     }
 
     Weights<double> w;
     pack(net_, theta, {}, 0, true, w);
-    over_panels(net_, cut, more, team, [&](std::int64_t index, Work& work) {
-        const std::int64_t first = index * cut.samples;
-        load_columns(x.inputs, count_, net_.dim_in(), first, cut, work.panel.row(net_.place(0).input));
+    over_panels(net_, cut_, more, team, [&](std::int64_t index, Work& work) {
+        const std::int64_t first = cut_.begin(index), used = cut_.used(index);
+        load_columns(x.inputs, net_.dim_in(), first, used, cut_.ld, work.panel.row(net_.place(0).input));
         work.passes.forward(w, work.panel, work.outputs.data());
         double* const delta = work.panel.row(net_.place(net_.depth() - 1).delta);
-        if (loss.first) load_columns(loss.first, count_, dim, first, cut, delta);
-        else std::fill(delta, delta + dim * ld_, 0.0);
+        if (loss.first) load_columns(loss.first, dim, first, used, cut_.ld, delta);
+        else std::fill(delta, delta + dim * cut_.ld, 0.0);
         if (!gauss_newton_) work.passes.backward(w, work.panel);
         double* top = work.panel.row(net_.rows());
         const auto keep = [&](const double* from, std::int64_t width) {
             if (!from) return;
-            load_columns(from, count_, width, first, cut, top);
-            top += width * ld_;
+            load_columns(from, width, first, used, cut_.ld, top);
+            top += width * cut_.ld;
         };
         keep(loss.diagonal, dim);
         keep(loss.rank_one, dim);
@@ -165,24 +162,24 @@ bool NetHessian<T>::r_top(const Passes<T>& passes, const Panel<T>& p, T* out) co
     if (!diagonal_ && !rank_one_ && !matrix_) return false;
     const std::int64_t dim = net_.dim_out();
     const T *const rf = passes.r_outputs(), *top = p.row(net_.rows());
-    std::fill(out, out + dim * ld_, T(0));
+    std::fill(out, out + dim * cut_.ld, T(0));
     if (diagonal_) {
-        for (std::int64_t i = 0; i < dim * ld_; ++i) out[i] = top[i] * rf[i];
-        top += dim * ld_;
+        for (std::int64_t i = 0; i < dim * cut_.ld; ++i) out[i] = top[i] * rf[i];
+        top += dim * cut_.ld;
     }
     if (rank_one_) {
         for (std::int64_t s = 0; s < p.samples; ++s) {
             T sum = 0;
-            for (std::int64_t n = 0; n < dim; ++n) sum += top[n * ld_ + s] * rf[n * ld_ + s];
+            for (std::int64_t n = 0; n < dim; ++n) sum += top[n * cut_.ld + s] * rf[n * cut_.ld + s];
             sum *= static_cast<T>(sign_);
-            for (std::int64_t n = 0; n < dim; ++n) out[n * ld_ + s] += sum * top[n * ld_ + s];
+            for (std::int64_t n = 0; n < dim; ++n) out[n * cut_.ld + s] += sum * top[n * cut_.ld + s];
         }
-        top += dim * ld_;
+        top += dim * cut_.ld;
     }
     if (matrix_)
         for (std::int64_t n = 0; n < dim; ++n)
             for (std::int64_t m = 0; m < dim; ++m)
-                for (std::int64_t s = 0; s < p.samples; ++s) out[n * ld_ + s] += top[(n * dim + m) * ld_ + s] * rf[m * ld_ + s];
+                for (std::int64_t s = 0; s < p.samples; ++s) out[n * cut_.ld + s] += top[(n * dim + m) * cut_.ld + s] * rf[m * cut_.ld + s];
     return true;
 }
 
@@ -199,9 +196,9 @@ std::unique_ptr<typename NetHessian<T>::Workspace> NetHessian<T>::borrow(unsigne
     if (!space) space = std::make_unique<Workspace>();
     if (space->passes.size() < threads) space->passes.resize(threads);
     if (space->directions.size() < static_cast<std::size_t>(vectors)) space->directions.resize(static_cast<std::size_t>(vectors));
-    const std::int64_t panels = vectors * panels_;
+    const std::int64_t panels = vectors * cut_.panels;
     if (space->found.size() < static_cast<std::size_t>(panels * net_.depth())) space->found.resize(static_cast<std::size_t>(panels * net_.depth()));
-    const auto kept = static_cast<std::size_t>(panels * net_.r_rows() * ld_);
+    const auto kept = static_cast<std::size_t>(panels * net_.r_rows() * cut_.ld);
     if (space->kept.size() < kept) space->kept = Array<T>(kept);
     return space;
 }
@@ -221,17 +218,18 @@ void NetHessian<T>::sum_over_panels(const NetBlock& block, const RSums<T>* found
     const bool bias = layer.bias && block.column == 0;
     if (bias) std::fill(biases, biases + block.rows, T(0));
     bool add = false;
-    for (std::int64_t index = 0; index < panels_; ++index) {
+    for (std::int64_t index = 0; index < cut_.panels; ++index) {
+        const std::int64_t samples = cut_.samples(index);
         const RSums<T>& sums = found[index * net_.depth() + block.layer];
         Pair<T> pairs[2];
         for (int i = 0; i < sums.count; ++i) {
             const Pair<T>& pair = sums.pairs[i];
-            pairs[i] = {pair.left + block.row * ld_, pair.right ? pair.right + block.column * ld_ : nullptr,
-                        pair.turned ? pair.turned + block.column * panel_samples_ : nullptr};
+            pairs[i] = {pair.left + block.row * cut_.ld, pair.right ? pair.right + block.column * cut_.ld : nullptr,
+                        pair.turned ? pair.turned + block.column * samples : nullptr};
         }
-        if (sums.count > 0) kernels.outer(panel_samples_, ld_, block.rows, block.columns, pairs, sums.count, add, to, layer.in);
+        if (sums.count > 0) kernels.outer(samples, cut_.ld, block.rows, block.columns, pairs, sums.count, add, to, layer.in);
         add = add || sums.count > 0;
-        if (bias && sums.rd) kernels.row_sums(panel_samples_, ld_, block.rows, sums.rd + block.row * ld_, biases);
+        if (bias && sums.rd) kernels.row_sums(samples, cut_.ld, block.rows, sums.rd + block.row * cut_.ld, biases);
     }
     for (std::int64_t n = 0; n < block.rows && !add; ++n) std::fill(to + n * layer.in, to + n * layer.in + block.columns, T(0));
 }
@@ -255,8 +253,8 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
     for (int l = lowest; l < net_.depth(); ++l)
         if (begin[static_cast<std::size_t>(l)] >= 0) cut_layer(l, net_.layers()[static_cast<std::size_t>(l)], begin[static_cast<std::size_t>(l)], blocks);
 
-    const std::int64_t depth = net_.depth(), r_size = net_.r_rows() * ld_;
-    const std::int64_t together = std::clamp<std::int64_t>(kTogether / (panels_ * r_size), 1, std::min<std::int64_t>(n_vectors, 32));
+    const std::int64_t depth = net_.depth(), r_size = net_.r_rows() * cut_.ld;
+    const std::int64_t together = std::clamp<std::int64_t>(kTogether / (cut_.panels * r_size), 1, std::min<std::int64_t>(n_vectors, 32));
     std::unique_ptr<Workspace> space = borrow(team.threads(), together);
     const int backward_from = gauss_newton_ ? net_.depth() : lowest + 1;
     for (std::int64_t first = 0; first < n_vectors; first += together) {
@@ -264,19 +262,19 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
         team.run(n, [&](std::int64_t c, unsigned) {
             pack(net_, X + (first + c) * in, columns, backward_from, false, space->directions[static_cast<std::size_t>(c)]);
         });
-        team.run(n * panels_, [&](std::int64_t task, unsigned worker) {
+        team.run(n * cut_.panels, [&](std::int64_t task, unsigned worker) {
             Passes<T>& pass = space->of(net_, worker);
-            const Weights<T>& v = space->directions[static_cast<std::size_t>(task / panels_)];
-            const Panel<T> p = panel(task % panels_);
+            const Weights<T>& v = space->directions[static_cast<std::size_t>(task / cut_.panels)];
+            const Panel<T> p = panel(task % cut_.panels);
             T* const kept = space->kept.data() + task * r_size;
             const bool moves = pass.r_forward(weights_, v, p, diagonal_ || rank_one_ || matrix_);
-            const bool top = moves && r_top(pass, p, kept + net_.place(net_.depth() - 1).r_delta * ld_);
+            const bool top = moves && r_top(pass, p, kept + net_.place(net_.depth() - 1).r_delta * cut_.ld);
             pass.r_backward(weights_, v, p, top, gauss_newton_, lowest, kept, space->found.data() + task * depth);
         });
         const auto n_blocks = static_cast<std::int64_t>(blocks.size());
         team.run(n * n_blocks, [&](std::int64_t task, unsigned) {
             const std::int64_t c = task / n_blocks;
-            sum_over_panels(blocks[static_cast<std::size_t>(task % n_blocks)], space->found.data() + c * panels_ * depth, Y + (first + c) * out);
+            sum_over_panels(blocks[static_cast<std::size_t>(task % n_blocks)], space->found.data() + c * cut_.panels * depth, Y + (first + c) * out);
         });
     }
     give_back(std::move(space));
@@ -297,11 +295,11 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
     for (std::int64_t m = 0; m < n; ++m)
         if (m == 0 || column[m] != column[m - 1]) group.push_back(m);
     group.push_back(n);
-    std::fill(out, out + (per_sample ? count_ * n : n), 0.0);
+    std::fill(out, out + (per_sample ? cut_.count * n : n), 0.0);
     std::unique_ptr<Workspace> space = borrow(team.threads(), 1);
     team.run(static_cast<std::int64_t>(group.size()) - 1, [&](std::int64_t g, unsigned worker) {
         Passes<T>& pass = space->of(net_, worker);
-        Array<T> kept(static_cast<std::size_t>(net_.r_rows() * ld_));
+        Array<T> kept(static_cast<std::size_t>(net_.r_rows() * cut_.ld));
         std::vector<RSums<T>> found(static_cast<std::size_t>(net_.depth()));
         const std::int64_t first = group[static_cast<std::size_t>(g)], last = group[static_cast<std::size_t>(g) + 1];
         const int layer = layer_of(column[first]);
@@ -311,11 +309,11 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
         unit[static_cast<std::size_t>(column[first] - net_.place(layer).begin)] = T(1);
         Weights<T> direction;
         pack(net_, unit.data(), mask, gauss_newton_ ? net_.depth() : 1, false, direction);
-        for (std::int64_t index = 0; index < panels_; ++index) {
+        for (std::int64_t index = 0; index < cut_.panels; ++index) {
             const Panel<T> p = panel(index);
-            const std::int64_t begin = index * panel_samples_, used = std::min(panel_samples_, count_ - begin);
+            const std::int64_t begin = cut_.begin(index), used = cut_.used(index);
             const bool moves = pass.r_forward(weights_, direction, p, diagonal_ || rank_one_ || matrix_);
-            const bool top = moves && r_top(pass, p, kept.data() + net_.place(net_.depth() - 1).r_delta * ld_);
+            const bool top = moves && r_top(pass, p, kept.data() + net_.place(net_.depth() - 1).r_delta * cut_.ld);
             pass.r_backward(weights_, direction, p, top, gauss_newton_, 0, kept.data(), found.data());
             for (std::int64_t m = first; m < last; ++m) {
                 const int l = layer_of(row[m]);
@@ -325,10 +323,10 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
                 double total = 0.0;
                 for (std::int64_t s = 0; s < used; ++s) {
                     double value = 0.0;
-                    if (at >= weights && sums.rd) value = static_cast<double>(sums.rd[(at - weights) * ld_ + s]);
+                    if (at >= weights && sums.rd) value = static_cast<double>(sums.rd[(at - weights) * cut_.ld + s]);
                     for (int i = 0; at < weights && i < sums.count; ++i)
-                        value += static_cast<double>(sums.pairs[i].left[at / in * ld_ + s]) *
-                                 static_cast<double>(sums.pairs[i].right_at(at % in, s, panel_samples_, ld_));
+                        value += static_cast<double>(sums.pairs[i].left[at / in * cut_.ld + s]) *
+                                 static_cast<double>(sums.pairs[i].right_at(at % in, s, p.samples, cut_.ld));
                     if (per_sample) out[(begin + s) * n + m] = value;
                     total += value;
                 }

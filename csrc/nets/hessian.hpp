@@ -37,6 +37,15 @@ struct LossDerivatives {
     const double* matrix = nullptr;  // (count, dim_out, dim_out)
 };
 
+// How samples are cut into panels, of whole stripes: by the size of the problem alone.
+struct Cut {
+    std::int64_t count, stripe, stripes, panels, ld;
+    Cut(std::int64_t count, const Network& net);
+    std::int64_t begin(std::int64_t panel) const { return stripes * panel / panels * stripe; }
+    std::int64_t used(std::int64_t panel) const { return (begin(panel + 1) < count ? begin(panel + 1) : count) - begin(panel); }
+    std::int64_t samples(std::int64_t panel) const { return used(panel) < 1 ? kPanelUnit : (used(panel) + kPanelUnit - 1) / kPanelUnit * kPanelUnit; }
+};
+
 // Part of the matrix of a layer that begins at `begin` in Hv.
 struct NetBlock {
     int layer;
@@ -53,7 +62,7 @@ public:
 
     const Network& net() const { return net_; }
     std::int64_t size(const LayerMask& mask) const;
-    std::int64_t count() const { return count_; }  // samples
+    std::int64_t count() const { return cut_.count; }  // samples
     double flops() const { return flops_; }  // of one product, about
 
     // Y = (H + decay) X for the rows and columns of the layers named: vector c is X[c * size(columns)] and on. Thread-safe.
@@ -64,7 +73,7 @@ public:
 
 private:
     // R-passes only read it.
-    Panel<T> panel(std::int64_t index) const { return {const_cast<T*>(cache_.data()) + index * stride_, panel_samples_, ld_}; }
+    Panel<T> panel(std::int64_t index) const { return {const_cast<T*>(cache_.data()) + index * stride_, cut_.samples(index), cut_.ld}; }
     // What products need besides, kept from one to the next.
     struct Workspace {
         std::vector<std::unique_ptr<Passes<T>>> passes;  // one per worker
@@ -87,7 +96,8 @@ private:
     Weights<T> weights_;
     bool gauss_newton_, diagonal_ = false, rank_one_ = false, matrix_ = false;
     double sign_, decay_, flops_ = 0.0;
-    std::int64_t count_, panels_, panel_samples_, ld_, stride_;
+    Cut cut_;
+    std::int64_t stride_;
     Array<T> cache_;
     mutable std::mutex mutex_;
     mutable std::vector<std::unique_ptr<Workspace>> idle_;

@@ -61,6 +61,12 @@ constexpr int kWide = 4;
 constexpr int kWide = 2;
 #endif
 
+#if defined(__GNUC__)
+#define NNQFT_FETCH(p) __builtin_prefetch(p)
+#else
+#define NNQFT_FETCH(p) (void)(p)
+#endif
+
 // The lanes added by halves.
 template <class V, class T>
 NNQFT_HD T lane_sum(V x) {
@@ -76,25 +82,62 @@ NNQFT_HD T lane_sum(V x) {
 #endif
 }
 
-// Sums of a tile: kTile neurons or fewer, `wide` vectors of samples from s on.
-template <class T, int wide, int tile>
-NNQFT_APART void product_tile(std::int64_t ld, std::int64_t s, std::int64_t n, const Term<T>* terms, int n_terms, const Finish<T>& f, T* out) {
+template <class T>
+constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
+
+// Part of a product: neurons [begin, end), the terms as they stand here.
+template <class T>
+struct Piece {
+    std::int64_t ld, begin, end;
+    const Term<T>* terms;
+    int n_terms;
+    Finish<T> finish;
+    T* out;
+};
+
+// A tile of kTile neurons or fewer from n on, `wide` vectors of samples from s on. If `fetch`, a line of each of the rows that begin at
+// `ahead` comes into the second-level cache meanwhile.
+template <class T, int wide, int tile, bool fetch = false>
+NNQFT_APART void product_tile(const Piece<T>& piece, std::int64_t s, std::int64_t n, const T* ahead = nullptr) {
     using V = Vec<T>;
+    const Finish<T>& f = piece.finish;
+    const std::int64_t ld = piece.ld, first = n * ld + s;
+    T* const out = piece.out;
     V sum[tile][wide];
-    const std::int64_t first = n * ld + s;
     for (int j = 0; j < tile; ++j) {
         const V start(f.bias ? f.bias[n + j] : T(0));
         for (int i = 0; i < wide; ++i) sum[j][i] = f.add_to_out ? start + V::load(out + first + j * ld + i * V::width) : start;
     }
-    for (int t = 0; t < n_terms; ++t) {
-        const T *rows = terms[t].rows + s, *weights = terms[t].weights + n / kTile * terms[t].tile_step;
-        const std::int64_t neuron_step = terms[t].neuron_step, step = terms[t].step;
-        for (std::int64_t k = terms[t].inner; k > 0; --k, rows += ld, weights += step) {
-            V x[wide];
-            for (int i = 0; i < wide; ++i) x[i] = V::load(rows + i * V::width);
-            for (int j = 0; j < tile; ++j) {
-                const V w(weights[j * neuron_step]);
-                for (int i = 0; i < wide; ++i) sum[j][i] = madd(x[i], w, sum[j][i]);
+    for (int t = 0; t < piece.n_terms; ++t) {
+        const Term<T>& term = piece.terms[t];
+        const T *rows = term.rows + s, *weights = term.weights + n / kTile * term.tile_step;
+        const std::int64_t neuron_step = term.neuron_step, step = term.step;
+        const T* next = weights + (n + 2 * kTile <= piece.end ? term.tile_step : 0);
+        const std::int64_t line_step = step == 1 ? neuron_step : kLine<T>;
+        for (std::int64_t k = 0; k < term.inner; k += kLine<T>, next += kLine<T> * step) {
+            // A line of weights of the next tile for each neuron, and a row of what the sums meet at their end and the next ones at their start.
+            if constexpr (tile == kTile && wide == kWide) {
+                for (int j = 0; j < kTile; ++j) NNQFT_FETCH(next + j * line_step);
+                const std::int64_t row = k / kLine<T>;
+                if (t == 0 && row < kTile) {
+                    if (f.gate)
+                        for (int i = 0; i < wide; ++i) NNQFT_FETCH(f.gate + first + row * ld + i * V::width);
+                    if (f.add_to_out && n + 2 * kTile <= piece.end)
+                        for (int i = 0; i < wide; ++i) NNQFT_FETCH(out + first + (kTile + row) * ld + i * V::width);
+                }
+            }
+            const std::int64_t count = term.inner - k < kLine<T> ? term.inner - k : kLine<T>;
+            for (std::int64_t c = 0; c < count; ++c, rows += ld, weights += step) {
+                if constexpr (fetch) {
+                    NNQFT_FETCH(ahead);
+                    ahead += ld;
+                }
+                V x[wide];
+                for (int i = 0; i < wide; ++i) x[i] = V::load(rows + i * V::width);
+                for (int j = 0; j < tile; ++j) {
+                    const V w(weights[j * neuron_step]);
+                    for (int i = 0; i < wide; ++i) sum[j][i] = madd(x[i], w, sum[j][i]);
+                }
             }
         }
     }
@@ -117,57 +160,91 @@ NNQFT_APART void product_tile(std::int64_t ld, std::int64_t s, std::int64_t n, c
         }
 }
 
+// The last neurons, fewer than kTile.
 template <class T, int wide, int tile>
-NNQFT_HD void product_columns(std::int64_t ld, std::int64_t s, std::int64_t n_out, std::int64_t n, const Term<T>* terms, int n_terms,
-                              const Finish<T>& f, T* out) {
+NNQFT_HD void product_last(const Piece<T>& piece, std::int64_t s, std::int64_t n) {
     if constexpr (tile > 0) {
-        if (n_out - n == tile) product_tile<T, wide, tile>(ld, s, n, terms, n_terms, f, out);
-        else product_columns<T, wide, tile - 1>(ld, s, n_out, n, terms, n_terms, f, out);
+        if (piece.end - n == tile) product_tile<T, wide, tile>(piece, s, n);
+        else product_last<T, wide, tile - 1>(piece, s, n);
     }
 }
 
+// `wide` vectors of samples. `ahead`: rows of the next stripe, or null.
 template <class T, int wide>
-NNQFT_APART void product_stripe(std::int64_t ld, std::int64_t s, std::int64_t n_out, const Term<T>* terms, int n_terms, const Finish<T>& f, T* out) {
-    std::int64_t n = 0;
-    for (; n + kTile <= n_out; n += kTile) product_tile<T, wide, kTile>(ld, s, n, terms, n_terms, f, out);
-    product_columns<T, wide, kTile - 1>(ld, s, n_out, n, terms, n_terms, f, out);
+NNQFT_APART void product_stripe(const Piece<T>& piece, std::int64_t s, const T* ahead = nullptr) {
+    constexpr std::int64_t lines = (wide * Vec<T>::width + kLine<T> - 1) / kLine<T>;
+    std::int64_t n = piece.begin;
+    if constexpr (wide == kWide)
+        for (std::int64_t line = 0; ahead && line < lines && n + kTile <= piece.end; ++line, n += kTile)
+            product_tile<T, wide, kTile, true>(piece, s, n, ahead + line * kLine<T>);
+    for (; n + kTile <= piece.end; n += kTile) product_tile<T, wide, kTile>(piece, s, n);
+    product_last<T, wide, kTile - 1>(piece, s, n);
 }
 
+template <class T, int wide>
+NNQFT_HD void product_vectors(const Piece<T>& piece, std::int64_t s, std::int64_t vectors) {
+    if constexpr (wide > 0) {
+        if (vectors == wide) product_stripe<T, wide>(piece, s);
+        else product_vectors<T, wide - 1>(piece, s, vectors);
+    }
+}
+
+// All samples. `after`: rows that are read after these, or null.
 template <class T>
-NNQFT_APART void product_piece(std::int64_t samples, std::int64_t ld, std::int64_t n_out, const Term<T>* terms, int n_terms, const Finish<T>& f,
-                               T* out) {
-    constexpr int width = Vec<T>::width;
+NNQFT_APART void product_piece(const Piece<T>& piece, std::int64_t samples, const T* after) {
+    constexpr std::int64_t width = Vec<T>::width, stripe = kWide * width;
     std::int64_t s = 0;
-    for (; s + kWide * width <= samples; s += kWide * width) product_stripe<T, kWide>(ld, s, n_out, terms, n_terms, f, out);
-    for (; s < samples; s += width) product_stripe<T, 1>(ld, s, n_out, terms, n_terms, f, out);
+    for (; s + 2 * stripe <= samples; s += stripe) product_stripe<T, kWide>(piece, s, piece.terms->rows + s + stripe);
+    const std::int64_t vectors = (samples - s) / width;
+    if (vectors == kWide) return product_stripe<T, kWide>(piece, s, after);
+    const std::int64_t half = vectors > kWide ? (vectors + 1) / 2 : vectors;  // two stripes of about the same width
+    product_vectors<T, kWide>(piece, s, half);
+    product_vectors<T, kWide>(piece, s + half * width, vectors - half);
 }
 
-constexpr std::int64_t kInner = 128;  // terms of a sum between two visits to memory: with 256 bytes of samples each, 32 KiB
+// Terms of a sum between two visits to memory: with 256 bytes of samples each, 32 KiB. Neurons whose sums stay in the second-level cache.
+constexpr std::int64_t kInner = 128, kNeurons = 264;
 
 // Long sums in pieces, each for all samples: its weights come from far away once, its samples stay in the first-level cache.
 template <class T>
-void product(std::int64_t samples, std::int64_t ld, std::int64_t n_out, const Term<T>* terms, int n_terms, const Finish<T>& f, T* out) {
+NNQFT_APART void product_block(Piece<T> piece, std::int64_t samples) {
+    const Term<T>* const terms = piece.terms;
+    const int n_terms = piece.n_terms;
     std::int64_t inner = 0;
     for (int t = 0; t < n_terms; ++t) inner += terms[t].inner;
-    if (inner <= kInner) return product_piece<T>(samples, ld, n_out, terms, n_terms, f, out);
-    Finish<T> piece;
-    piece.bias = f.bias;
-    piece.add_to_out = f.add_to_out;
+    if (inner <= kInner) return product_piece<T>(piece, samples, nullptr);
+    const Finish<T> finish = piece.finish;
+    piece.finish = Finish<T>();
+    piece.finish.bias = finish.bias;
+    piece.finish.add_to_out = finish.add_to_out;
+    piece.n_terms = 1;
     for (int t = 0; t < n_terms; ++t)
         for (std::int64_t k = 0; k < terms[t].inner; k += kInner) {
             const std::int64_t left = terms[t].inner - k;
+            const bool last = t + 1 == n_terms && left <= kInner;
             Term<T> part = terms[t];
-            part.rows += k * ld, part.weights += k * part.step, part.inner = left < kInner ? left : kInner;
-            if (t + 1 < n_terms || left > kInner) {
-                product_piece<T>(samples, ld, n_out, &part, 1, piece, out);
-            } else {
-                Finish<T> last = f;
-                last.bias = piece.bias, last.add_to_out = piece.add_to_out;
-                product_piece<T>(samples, ld, n_out, &part, 1, last, out);
+            part.rows += k * piece.ld, part.weights += k * part.step, part.inner = left < kInner ? left : kInner;
+            piece.terms = &part;
+            if (last) {
+                const T* const bias = piece.finish.bias;
+                const bool add = piece.finish.add_to_out;
+                piece.finish = finish;
+                piece.finish.bias = bias;
+                piece.finish.add_to_out = add;
             }
-            piece.bias = nullptr;
-            piece.add_to_out = true;
+            product_piece<T>(piece, samples, last ? nullptr : left > kInner ? part.rows + kInner * piece.ld : terms[t + 1].rows);
+            piece.finish.bias = nullptr;
+            piece.finish.add_to_out = true;
         }
+}
+
+template <class T>
+void product(std::int64_t samples, std::int64_t ld, std::int64_t n_out, const Term<T>* terms, int n_terms, const Finish<T>& f, T* out) {
+    const std::int64_t blocks = (n_out + kNeurons - 1) / kNeurons, tiles = (n_out + kTile - 1) / kTile;
+    for (std::int64_t b = 0; b < blocks; ++b) {
+        const std::int64_t end = tiles * (b + 1) / blocks * kTile;
+        product_block<T>({ld, tiles * b / blocks * kTile, end < n_out ? end : n_out, terms, n_terms, f, out}, samples);
+    }
 }
 
 // Sums of few rows: lanes are samples, added up at the end of the panel.
@@ -198,21 +275,31 @@ void outer_by_dots(std::int64_t samples, std::int64_t ld, std::int64_t n_out, st
 }
 
 // Sums over samples in the lanes of a tile: `rows` rows of `left` times `wide` vectors of the turned panel, of which `columns` numbers count.
-template <class T, int rows, int wide>
+template <class T, int rows, int wide, bool fetch = false>
 NNQFT_APART void outer_tile(std::int64_t samples, std::int64_t ld, std::int64_t stride, const T* left, const T* turned, std::int64_t step,
-                            std::int64_t columns, bool add, T* out) {
+                            std::int64_t columns, bool add, T* out, const T* ahead = nullptr) {
     using V = Vec<T>;
     V sum[rows][wide];
     for (int i = 0; i < rows; ++i)
         for (int j = 0; j < wide; ++j) sum[i][j] = V(T(0));
     const T* at[wide];
     for (int j = 0; j < wide; ++j) at[j] = turned + j * V::width / kTurn * stride + j * V::width % kTurn;
-    for (std::int64_t s = 0; s < samples; ++s) {
-        V b[wide];
-        for (int j = 0; j < wide; ++j) b[j] = V::load(at[j] + s * kTurn);
-        for (int i = 0; i < rows; ++i) {
-            const V a(left[i * ld + s]);
-            for (int j = 0; j < wide; ++j) sum[i][j] = madd(a, b[j], sum[i][j]);
+    for (std::int64_t begin = 0; begin < samples; begin += kLine<T>) {
+        if constexpr (rows == kTile && wide == kWide) {  // for the next tile, and for the end
+            for (int i = 0; i < rows; ++i) NNQFT_FETCH(left + (rows + i) * ld + begin);
+            const std::int64_t row = begin / kLine<T>;
+            if (add && row < rows)
+                for (int j = 0; j < wide; ++j) NNQFT_FETCH(out + row * step + j * V::width);
+        }
+        const std::int64_t end = samples - begin < kLine<T> ? samples : begin + kLine<T>;
+        for (std::int64_t s = begin; s < end; ++s) {
+            if constexpr (fetch) NNQFT_FETCH(ahead + s * kTurn);
+            V b[wide];
+            for (int j = 0; j < wide; ++j) b[j] = V::load(at[j] + s * kTurn);
+            for (int i = 0; i < rows; ++i) {
+                const V a(left[i * ld + s]);
+                for (int j = 0; j < wide; ++j) sum[i][j] = madd(a, b[j], sum[i][j]);
+            }
         }
     }
     for (int i = 0; i < rows; ++i)
@@ -230,8 +317,16 @@ NNQFT_APART void outer_tile(std::int64_t samples, std::int64_t ld, std::int64_t 
 
 template <class T, int wide>
 NNQFT_APART void outer_columns(std::int64_t samples, std::int64_t ld, std::int64_t stride, std::int64_t n_out, const T* left, const T* turned,
-                               std::int64_t step, std::int64_t columns, bool add, T* out) {
+                               std::int64_t step, std::int64_t columns, bool add, T* out, const T* ahead) {
     std::int64_t n = 0;
+    if constexpr (wide == kWide) {
+        constexpr std::int64_t lines = (wide * Vec<T>::width + kLine<T> - 1) / kLine<T>;
+        for (std::int64_t line = 0; ahead && line < lines && n + 6 <= n_out; ++line, n += 6) {
+            const std::int64_t k = line * kLine<T>;
+            outer_tile<T, 6, wide, true>(samples, ld, stride, left + n * ld, turned, step, columns, add, out + n * step,
+                                         ahead + k / kTurn * stride + k % kTurn);
+        }
+    }
     for (; n + 6 <= n_out; n += 6) outer_tile<T, 6, wide>(samples, ld, stride, left + n * ld, turned, step, columns, add, out + n * step);
     for (; n + 2 <= n_out; n += 2) outer_tile<T, 2, wide>(samples, ld, stride, left + n * ld, turned, step, columns, add, out + n * step);
     if (n < n_out) outer_tile<T, 1, wide>(samples, ld, stride, left + n * ld, turned, step, columns, add, out + n * step);
@@ -239,10 +334,10 @@ NNQFT_APART void outer_columns(std::int64_t samples, std::int64_t ld, std::int64
 
 template <class T, int wide>
 NNQFT_HD void outer_any(int vectors, std::int64_t samples, std::int64_t ld, std::int64_t stride, std::int64_t n_out, const T* left, const T* turned,
-                        std::int64_t step, std::int64_t columns, bool add, T* out) {
+                        std::int64_t step, std::int64_t columns, bool add, T* out, const T* ahead) {
     if constexpr (wide > 0) {
-        if (vectors == wide) outer_columns<T, wide>(samples, ld, stride, n_out, left, turned, step, columns, add, out);
-        else outer_any<T, wide - 1>(vectors, samples, ld, stride, n_out, left, turned, step, columns, add, out);
+        if (vectors == wide) outer_columns<T, wide>(samples, ld, stride, n_out, left, turned, step, columns, add, out, ahead);
+        else outer_any<T, wide - 1>(vectors, samples, ld, stride, n_out, left, turned, step, columns, add, out, ahead);
     }
 }
 
@@ -258,15 +353,17 @@ void outer(std::int64_t samples, std::int64_t ld, std::int64_t n_out, std::int64
             add = true;
             continue;
         }
-        const std::int64_t stride = samples * kTurn;
-        for (std::int64_t s = 0; s < samples; s += kDeep, add = true) {
-            const std::int64_t depth = samples - s < kDeep ? samples - s : kDeep;
-            const T *const left = pairs[p].left + s, *const turned = pairs[p].turned + s * kTurn;
+        const std::int64_t stride = samples * kTurn, pieces = (samples + kDeep - 1) / kDeep, piece = (samples + pieces - 1) / pieces;
+        for (std::int64_t s = 0; s < samples; s += piece, add = true) {
+            const std::int64_t depth = samples - s < piece ? samples - s : piece;
+            const T* const left = pairs[p].left + s;
             for (std::int64_t k = 0; k < n_in; k += wide) {
-                const T* const from = turned + k / kTurn * stride + k % kTurn;
-                const std::int64_t columns = n_in - k;
+                const T *const turned = pairs[p].turned + k / kTurn * stride + s * kTurn + k % kTurn, *ahead = nullptr;
+                const std::int64_t next = k + wide, columns = n_in - k;
+                if (next < n_in) ahead = pairs[p].turned + next / kTurn * stride + s * kTurn + next % kTurn;
+                else if (s + depth < samples) ahead = pairs[p].turned + (s + depth) * kTurn;
                 const auto vectors = static_cast<int>(columns < wide ? (columns + width - 1) / width : kWide);
-                outer_any<T, kWide>(vectors, depth, ld, stride, n_out, left, from, step, columns, add, out + k);
+                outer_any<T, kWide>(vectors, depth, ld, stride, n_out, left, turned, step, columns, add, out + k, ahead);
             }
         }
     }
