@@ -32,7 +32,8 @@ Network network_of(const std::vector<LayerTuple>& tuples) {
         if (activation < 0 || activation > static_cast<int>(Activation::polynomial)) throw ArgumentError("unknown activation");
         if (params.size() > kMaxActivationParams) throw ArgumentError("too many parameters of an activation");
         const auto kind = static_cast<Activation>(activation);
-        if (params.empty() && (kind == Activation::leaky_relu || kind == Activation::polynomial)) throw ArgumentError("this activation has parameters");
+        if (params.empty() && (kind == Activation::leaky_relu || kind == Activation::polynomial))
+            throw ArgumentError("this activation has parameters");
         layers.push_back({in, out, bias, kind, params, amplitude, skip, normaliser, offset});
     }
     return Network(std::move(layers));
@@ -53,7 +54,9 @@ const T* numbers(const py::array& a, std::initializer_list<std::int64_t> shape, 
         fits = fits && a.shape(axis++) == n;
         wanted += std::to_string(n) + ", ";
     }
-    if (!fits) throw ShapeError(std::string(name) + " has " + describe(a) + "; expected contiguous " + py::str(py::dtype::of<T>()).cast<std::string>() + " of shape (" + wanted + ")");
+    if (!fits)
+        throw ShapeError(std::string(name) + " has " + describe(a) + "; expected contiguous " + py::str(py::dtype::of<T>()).cast<std::string>() +
+                         " of shape (" + wanted + ")");
     return static_cast<const T*>(a.data());
 }
 const double* optional_numbers(const std::optional<py::array>& a, std::initializer_list<std::int64_t> shape, const char* name) {
@@ -116,7 +119,8 @@ void bind_hessian(py::module_& m, const char* name) {
             return made;
         }), py::arg("net"), py::arg("theta"), py::arg("X"), py::arg("first"), py::arg("diagonal"), py::arg("rank_one"), py::arg("sign"),
              py::arg("matrix"), py::arg("gauss_newton"), py::arg("decay"), py::arg("threads"))
-        .def("apply", [](const Hessian& h, const py::array& vectors, const std::vector<bool>& rows, const std::vector<bool>& columns, unsigned threads) {
+        .def("apply", [](const Hessian& h, const py::array& vectors, const std::vector<bool>& rows, const std::vector<bool>& columns,
+                         unsigned threads) {
             const LayerMask row_mask = mask_of(h.net(), rows), column_mask = mask_of(h.net(), columns);
             const std::int64_t n = vectors.ndim() == 2 ? vectors.shape(0) : 0, size = h.size(row_mask);
             const T* const from = numbers<T>(vectors, {n, h.size(column_mask)}, "V");
@@ -129,11 +133,13 @@ void bind_hessian(py::module_& m, const char* name) {
         .def("native", [](const std::shared_ptr<Hessian>& h, const std::vector<bool>& layers) -> std::shared_ptr<Operator<T>> {
             return std::make_shared<HessianOperator<T>>(h, mask_of(h->net(), layers));
         }, py::arg("layers"), "The block on these layers, as an operator in C++.")
-        .def("entries", [](const Hessian& h, const py::array& rows, const py::array& columns, bool per_sample, std::int64_t n_samples, unsigned threads) {
+        .def("entries", [](const Hessian& h, const py::array& rows, const py::array& columns, bool per_sample, std::int64_t n_samples,
+                           unsigned threads) {
             const std::int64_t n = rows.ndim() == 1 ? rows.shape(0) : 0, size = h.net().size();
             const auto *i = numbers<std::int64_t>(rows, {n}, "rows"), *j = numbers<std::int64_t>(columns, {n}, "columns");
             for (std::int64_t m = 0; m < n; ++m)
-                if (i[m] < 0 || i[m] >= size || j[m] < 0 || j[m] >= size || (m > 0 && j[m] < j[m - 1])) throw ArgumentError("indices out of range or order");
+                if (i[m] < 0 || i[m] >= size || j[m] < 0 || j[m] >= size || (m > 0 && j[m] < j[m - 1]))
+                    throw ArgumentError("indices out of range or order");
             if (n_samples != h.count()) throw ShapeError("another number of samples");
             check_size({static_cast<std::uint64_t>(n), static_cast<std::uint64_t>(per_sample ? n_samples : 1)});
             py::array_t<double> out(per_sample ? n_samples * n : n);
@@ -159,15 +165,18 @@ void bind_nets(py::module_& m) {
         const double* const parameters = numbers<double>(theta, {net.size()}, "theta");
         py::array_t<double> out({samples.count, net.dim_out()});
         double* const to = out.mutable_data();
-        with_team(threads, 2.0 * static_cast<double>(samples.count * net.size()), [&](Team& team) { net_outputs(net, parameters, samples, to, team); });
+        const double flops = 2.0 * static_cast<double>(samples.count * net.size());
+        with_team(threads, flops, [&](Team& team) { net_outputs(net, parameters, samples, to, team); });
         return out;
     }, py::arg("net"), py::arg("theta"), py::arg("X"), py::arg("threads"));
     m.def("net_gradient", [](const Bound<Network>& net, const py::array& theta, const py::array& x, const py::array& first, unsigned threads) {
         const Samples samples = samples_of(net, x);
-        const double *parameters = numbers<double>(theta, {net.size()}, "theta"), *deltas = numbers<double>(first, {samples.count, net.dim_out()}, "first");
+        const double* const parameters = numbers<double>(theta, {net.size()}, "theta");
+        const double* const deltas = numbers<double>(first, {samples.count, net.dim_out()}, "first");
         py::array_t<double> out(net.size());
         double* const to = out.mutable_data();
-        with_team(threads, 6.0 * static_cast<double>(samples.count * net.size()), [&](Team& team) { net_gradient(net, parameters, samples, deltas, to, team); });
+        const double flops = 6.0 * static_cast<double>(samples.count * net.size());
+        with_team(threads, flops, [&](Team& team) { net_gradient(net, parameters, samples, deltas, to, team); });
         return out;
     }, py::arg("net"), py::arg("theta"), py::arg("X"), py::arg("first"), py::arg("threads"));
     bind_hessian<float>(m, "NetHessianF32");

@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::int64_t kPanel = 256;  // samples: the activities of a panel stay in the second-level cache
 constexpr std::int64_t kStripe = 64;  // samples that products take at a time
-constexpr std::int64_t kMaxSlots = 16;
+constexpr double kPanelWork = 2e9;  // parameters times samples of a panel, some 0.1 s: between panels workers look for Ctrl-C
+constexpr std::int64_t kPanelsPerBlock = 512;  // likewise
+constexpr std::int64_t kMaxSlots = 16;  // partial sums of a gradient
 constexpr std::int64_t kBlockRows = 264, kBlockColumns = 128;  // of Hv: with what is summed, in the second-level cache
 constexpr std::int64_t kTogether = std::int64_t{1} << 23;  // numbers that R-passes of several vectors leave behind
 
@@ -59,9 +61,10 @@ void over_panels(const Network& net, const Cut& cut, std::int64_t more_rows, Tea
 Cut::Cut(std::int64_t count_, const Network& net) : count(count_) {
     stripe = count >= kPanel ? kStripe : kPanelUnit;
     stripes = std::max<std::int64_t>(1, (count + stripe - 1) / stripe);
-    panels = (stripes * stripe + kPanel - 1) / kPanel;
+    const double most = std::min(kPanelWork / static_cast<double>(net.size()), static_cast<double>(kPanel));
+    const std::int64_t per_panel = std::max<std::int64_t>(1, static_cast<std::int64_t>(most) / stripe);
+    panels = (stripes + per_panel - 1) / per_panel;
     ld = (stripes + panels - 1) / panels * stripe + kPanelUnit;  // rows a power of two apart would share sets of the cache
-    (void)net;
 }
 
 void net_outputs(const Network& net, const double* theta, const Samples& x, double* outputs, Team& team) {
@@ -103,14 +106,17 @@ void net_gradient(const Network& net, const double* theta, const Samples& x, con
 }
 
 template <class T>
-NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, const LossDerivatives& loss, bool gauss_newton, double decay, Team& team)
+NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, const LossDerivatives& loss, bool gauss_newton, double decay,
+                          Team& team)
     : net_(std::move(net)), theta_(theta, theta + net_.size()), gauss_newton_(gauss_newton), diagonal_(loss.diagonal), rank_one_(loss.rank_one),
       matrix_(loss.matrix), sign_(loss.sign), decay_(decay), cut_(x.count, net_) {
     const std::int64_t dim = net_.dim_out(), more = dim * ((diagonal_ ? 1 : 0) + (rank_one_ ? 1 : 0) + (matrix_ ? dim : 0));
     stride_ = (net_.rows() + more) * cut_.ld;
-    if (static_cast<double>(stride_) * static_cast<double>(cut_.panels) > 0x1p44) throw ArgumentError("activities of so many samples do not fit into memory");
+    if (static_cast<double>(stride_) * static_cast<double>(cut_.panels) > 0x1p44)
+        throw ArgumentError("activities of so many samples do not fit into memory");
     pack(net_, theta_.data(), {}, 0, true, weights_);
-    for (const NetLayer& layer : net_.layers()) flops_ += 12.0 * static_cast<double>(layer.in) * static_cast<double>(layer.out) * static_cast<double>(cut_.count);
+    for (const NetLayer& layer : net_.layers())
+        flops_ += 12.0 * static_cast<double>(layer.in) * static_cast<double>(layer.out) * static_cast<double>(cut_.count);
     cache_ = Array<T>(static_cast<std::size_t>(stride_ * cut_.panels));
     if (cut_.count == 0) {
         std::fill(cache_.data(), cache_.data() + cache_.size(), T(0));
@@ -209,16 +215,16 @@ void NetHessian<T>::give_back(std::unique_ptr<Workspace> workspace) const {
     idle_.push_back(std::move(workspace));
 }
 
-// One block of Hv from what the R-passes found, panel after panel.
+// One block of Hv from what the R-passes found, panel after panel of [first, last); the first of all makes it anew.
 template <class T>
-void NetHessian<T>::sum_over_panels(const NetBlock& block, const RSums<T>* found, T* y) const {
+void NetHessian<T>::sum_over_panels(const NetBlock& block, std::int64_t first, std::int64_t last, const RSums<T>* found, T* y) const {
     const NetKernels<T>& kernels = net_kernels<T>();
     const NetLayer& layer = net_.layers()[static_cast<std::size_t>(block.layer)];
     T *const to = y + block.begin + block.row * layer.in + block.column, *const biases = y + block.begin + layer.in * layer.out + block.row;
     const bool bias = layer.bias && block.column == 0;
-    if (bias) std::fill(biases, biases + block.rows, T(0));
-    bool add = false;
-    for (std::int64_t index = 0; index < cut_.panels; ++index) {
+    bool add = first > 0;
+    if (bias && !add) std::fill(biases, biases + block.rows, T(0));
+    for (std::int64_t index = first; index < last; ++index) {
         const std::int64_t samples = cut_.samples(index);
         const RSums<T>& sums = found[index * net_.depth() + block.layer];
         Pair<T> pairs[2];
@@ -251,7 +257,7 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
 
     std::vector<NetBlock> blocks;
     for (int l = lowest; l < net_.depth(); ++l)
-        if (begin[static_cast<std::size_t>(l)] >= 0) cut_layer(l, net_.layers()[static_cast<std::size_t>(l)], begin[static_cast<std::size_t>(l)], blocks);
+        if (const auto i = static_cast<std::size_t>(l); begin[i] >= 0) cut_layer(l, net_.layers()[i], begin[i], blocks);
 
     const std::int64_t depth = net_.depth(), r_size = net_.r_rows() * cut_.ld;
     const std::int64_t together = std::clamp<std::int64_t>(kTogether / (cut_.panels * r_size), 1, std::min<std::int64_t>(n_vectors, 32));
@@ -272,10 +278,12 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
             pass.r_backward(weights_, v, p, top, gauss_newton_, lowest, kept, space->found.data() + task * depth);
         });
         const auto n_blocks = static_cast<std::int64_t>(blocks.size());
-        team.run(n * n_blocks, [&](std::int64_t task, unsigned) {
-            const std::int64_t c = task / n_blocks;
-            sum_over_panels(blocks[static_cast<std::size_t>(task % n_blocks)], space->found.data() + c * cut_.panels * depth, Y + (first + c) * out);
-        });
+        for (std::int64_t panel = 0; panel < cut_.panels; panel += kPanelsPerBlock)
+            team.run(n * n_blocks, [&](std::int64_t task, unsigned) {
+                const std::int64_t c = task / n_blocks, last = std::min(panel + kPanelsPerBlock, cut_.panels);
+                const RSums<T>* const found = space->found.data() + c * cut_.panels * depth;
+                sum_over_panels(blocks[static_cast<std::size_t>(task % n_blocks)], panel, last, found, Y + (first + c) * out);
+            });
     }
     give_back(std::move(space));
     if (decay_ == 0.0) return;
@@ -296,7 +304,7 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
         if (m == 0 || column[m] != column[m - 1]) group.push_back(m);
     group.push_back(n);
     std::fill(out, out + (per_sample ? cut_.count * n : n), 0.0);
-    std::unique_ptr<Workspace> space = borrow(team.threads(), 1);
+    std::unique_ptr<Workspace> space = borrow(team.threads(), 0);
     team.run(static_cast<std::int64_t>(group.size()) - 1, [&](std::int64_t g, unsigned worker) {
         Passes<T>& pass = space->of(net_, worker);
         Array<T> kept(static_cast<std::size_t>(net_.r_rows() * cut_.ld));

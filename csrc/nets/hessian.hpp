@@ -88,7 +88,7 @@ private:
     std::unique_ptr<Workspace> borrow(unsigned threads, std::int64_t vectors) const;
     void give_back(std::unique_ptr<Workspace> workspace) const;
     bool r_top(const Passes<T>& passes, const Panel<T>& p, T* out) const;
-    void sum_over_panels(const NetBlock& block, const RSums<T>* found, T* y) const;
+    void sum_over_panels(const NetBlock& block, std::int64_t first, std::int64_t last, const RSums<T>* found, T* y) const;
     int layer_of(std::int64_t parameter) const;
 
     Network net_;

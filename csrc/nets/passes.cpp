@@ -82,7 +82,8 @@ void pack(const Network& net, const T* theta, const std::vector<char>& mask, int
     std::int64_t need = 0;
     for (std::size_t l = 0; l < depth; ++l)
         if (mask.empty() || mask[l])
-            need += (crowded(layers[l]) ? layers[l].out * (layers[l].in + kTurn) : 0) + (back(l) ? packed_size(layers[l]) : 0) + (offsets ? layers[l].out : 0);
+            need += (crowded(layers[l]) ? layers[l].out * (layers[l].in + kTurn) : 0) + (back(l) ? packed_size(layers[l]) : 0) +
+                    (offsets ? layers[l].out : 0);
     if (static_cast<std::int64_t>(to.storage.size()) < need) to.storage = Array<T>(static_cast<std::size_t>(need));
     T* next = to.storage.data();
     for (std::size_t l = 0; l < depth; ++l) {

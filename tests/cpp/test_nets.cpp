@@ -53,8 +53,10 @@ void check_shape(const NetKernels<T>& kernels, std::int64_t samples, std::int64_
     kernels.turn(samples, ld, inner, x.data(), turned.data());
     bool turns = true;
     for (std::int64_t k = 0; k < turned_rows(inner); ++k)
-        for (std::int64_t s = 0; s < samples; ++s)
-            turns = turns && turned[static_cast<std::size_t>((k / kTurn * samples + s) * kTurn + k % kTurn)] == (k < inner ? x[static_cast<std::size_t>(k * ld + s)] : T(0));
+        for (std::int64_t s = 0; s < samples; ++s) {
+            const T expected = k < inner ? x[static_cast<std::size_t>(k * ld + s)] : T(0);
+            turns = turns && turned[static_cast<std::size_t>((k / kTurn * samples + s) * kTurn + k % kTurn)] == expected;
+        }
     CHECK(turns);
 
     // Both ways to sum over samples, on top of ones and from nothing; numbers between the rows stay.
@@ -122,7 +124,8 @@ struct Problem {
     Team team{2};
 
     Problem(std::vector<NetLayer> layers, std::int64_t n)
-        : net(std::move(layers)), theta(numbers<double>(net.size(), 11)), x(numbers<double>(n * net.dim_in(), 5)), y(numbers<double>(n * net.dim_out(), 2)), count(n) {}
+        : net(std::move(layers)), theta(numbers<double>(net.size(), 11)), x(numbers<double>(n * net.dim_in(), 5)),
+          y(numbers<double>(n * net.dim_out(), 2)), count(n) {}
     std::vector<double> first(const std::vector<double>& at) {
         std::vector<double> f(y.size());
         net_outputs(net, at.data(), {x.data(), count}, f.data(), team);
