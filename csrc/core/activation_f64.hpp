@@ -11,7 +11,7 @@ namespace nnqft {
 namespace {
 
 template <Activation A>
-[[maybe_unused]] static double value_f64(double x, const ActivationParams<double>& p) {
+NNQFT_BOTH double value_f64(double x, const ActivationParams<double>& p) {
     if constexpr (A == Activation::relu) {
         return x < 0.0 ? 0.0 : x;
     } else if constexpr (A == Activation::leaky_relu) {
@@ -45,7 +45,7 @@ template <Activation A>
 }
 
 template <Activation A>
-[[maybe_unused]] static void derivatives_f64(double x, const ActivationParams<double>& p, double& dy, double& d2y) {
+NNQFT_BOTH void derivatives_f64(double x, const ActivationParams<double>& p, double& dy, double& d2y) {
     if constexpr (A == Activation::relu || A == Activation::leaky_relu) {
         const double slope = A == Activation::relu ? 0.0 : p.values[0];
         dy = x > 0.0 ? 1.0 : x < 1.0 ? slope : x;  // the last case is NaN

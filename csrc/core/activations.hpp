@@ -13,7 +13,7 @@ struct ActivationTag {
 
 // body(ActivationTag<A>) for the activation that `kind` names.
 template <class Body>
-static void with_activation(Activation kind, Body&& body) {
+NNQFT_BOTH void with_activation(Activation kind, Body&& body) {
     switch (kind) {
         case Activation::relu: return body(ActivationTag<Activation::relu>{});
         case Activation::leaky_relu: return body(ActivationTag<Activation::leaky_relu>{});
@@ -32,7 +32,7 @@ static void with_activation(Activation kind, Body&& body) {
 }
 
 template <class Real>
-ActivationParams<Real> activation_params(const double* values, int count) {
+NNQFT_BOTH ActivationParams<Real> activation_params(const double* values, int count) {
     ActivationParams<Real> params{};
     params.count = count;
     for (int i = 0; i < count; ++i) params.values[i] = static_cast<Real>(values[i]);

@@ -18,6 +18,13 @@
 #define NNQFT_HD_MEMBER
 #endif
 
+// The same for functions that the compiler may inline or not.
+#if defined(__CUDACC__)
+#define NNQFT_BOTH static __host__ __device__
+#else
+#define NNQFT_BOTH [[maybe_unused]] static
+#endif
+
 // A function that must not be inlined, to keep unrolled code in one place.
 #if defined(__GNUC__)
 #define NNQFT_APART static __attribute__((noinline))

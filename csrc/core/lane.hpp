@@ -122,6 +122,12 @@ struct Types<float> {
     using U = uint32_t;
     using W = uint32_t;
 };
+template <>
+struct Types<double> {
+    using Real = double;
+    using U = uint32_t;
+    using W = uint32_t;
+};
 
 // The magnitude of x with the sign of s.
 template <class F>

@@ -30,16 +30,18 @@ NNQFT_HD PhiloxKey philox_key(uint64_t seed) {
 
 // Any four counter words, each a lane vector. W is the wide form of U (lane.hpp).
 template <class W>
+NNQFT_HD void philox_round(W& c0, W& c1, W& c2, W& c3, const PhiloxKey& key, int r) {
+    W h0, l0, h1, l1;
+    mul_wide(c0, kPhiloxM0, h0, l0);
+    mul_wide(c2, kPhiloxM1, h1, l1);
+    c0 = xor3(h1, c1, key.k0[r]);
+    c1 = l1;
+    c2 = xor3(h0, c3, key.k1[r]);
+    c3 = l0;
+}
+template <class W>
 NNQFT_HD void philox_rounds(W& c0, W& c1, W& c2, W& c3, const PhiloxKey& key, int first) {
-    for (int r = first; r < kPhiloxRounds; ++r) {
-        W h0, l0, h1, l1;
-        mul_wide(c0, kPhiloxM0, h0, l0);
-        mul_wide(c2, kPhiloxM1, h1, l1);
-        c0 = xor3(h1, c1, key.k0[r]);
-        c1 = l1;
-        c2 = xor3(h0, c3, key.k1[r]);
-        c3 = l0;
-    }
+    for (int r = first; r < kPhiloxRounds; ++r) philox_round(c0, c1, c2, c3, key, r);
 }
 
 // 16 consecutive nets: what the first round makes of the lanes' net numbers is the same for every draw.
@@ -56,11 +58,12 @@ NNQFT_HD NetLanes<F> net_lanes(U low_words, uint64_t first_net) {
     return lanes;
 }
 
-// Four words per net for the block (row_group, column) of a tensor. Rounds 1 and 2 in their cheap form:
-// all counter words but the net are the same in every lane.
+// The state after rounds 1 to 3 for the block (row_group, column) of a tensor. Rounds 1 and 2 in their cheap form: all
+// counter words but the net are the same in every lane.
+constexpr int kPhiloxOpened = 3;
 template <class F>
-NNQFT_HD void philox_nets(const NetLanes<F>& nets, const PhiloxKey& key, uint32_t tensor, uint32_t row_group, uint32_t column,
-                          typename Types<F>::U words[4]) {
+NNQFT_HD void philox_open(const NetLanes<F>& nets, const PhiloxKey& key, uint32_t tensor, uint32_t row_group, uint32_t column,
+                          typename Types<F>::W c[4]) {
     using W = typename Types<F>::W;
     uint32_t h, l;
     mul_wide(column, kPhiloxM0, h, l);
@@ -71,21 +74,24 @@ NNQFT_HD void philox_nets(const NetLanes<F>& nets, const PhiloxKey& key, uint32_
     mul_wide(s2, kPhiloxM1, hb, lb);
     W ha, la;
     mul_wide(v0, kPhiloxM0, ha, la);
-    W c0 = xor_word(nets.l1, hb ^ static_cast<uint32_t>(key.k0[1]));
-    W c2 = xor_word(ha, s3 ^ static_cast<uint32_t>(key.k1[1]));
+    const W c0 = xor_word(nets.l1, hb ^ static_cast<uint32_t>(key.k0[1]));
+    const W c2 = xor_word(ha, s3 ^ static_cast<uint32_t>(key.k1[1]));
 
-    W h0, l0, h1, l1;
-    mul_wide(c0, kPhiloxM0, h0, l0);
-    mul_wide(c2, kPhiloxM1, h1, l1);
-    c0 = xor_word(h1, lb ^ static_cast<uint32_t>(key.k0[2]));
-    W c1 = l1;
-    c2 = xor3(h0, la, key.k1[2]);
-    W c3 = l0;
-    philox_rounds(c0, c1, c2, c3, key, 3);
-    words[0] = narrow(c0);
-    words[1] = narrow(c1);
-    words[2] = narrow(c2);
-    words[3] = narrow(c3);
+    W h0, h1;
+    mul_wide(c0, kPhiloxM0, h0, c[3]);
+    mul_wide(c2, kPhiloxM1, h1, c[1]);
+    c[0] = xor_word(h1, lb ^ static_cast<uint32_t>(key.k0[2]));
+    c[2] = xor3(h0, la, key.k1[2]);
+}
+
+// Four words per net for the block.
+template <class F>
+NNQFT_HD void philox_nets(const NetLanes<F>& nets, const PhiloxKey& key, uint32_t tensor, uint32_t row_group, uint32_t column,
+                          typename Types<F>::U words[4]) {
+    typename Types<F>::W c[4];
+    philox_open(nets, key, tensor, row_group, column, c);
+    philox_rounds(c[0], c[1], c[2], c[3], key, kPhiloxOpened);
+    for (int i = 0; i < 4; ++i) words[i] = narrow(c[i]);
 }
 
 // One counter, one lane: the definition, and what known-answer tests check.

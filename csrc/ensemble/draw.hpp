@@ -1,4 +1,5 @@
-// Random tensors of 16 consecutive nets: four rows (neurons) of one column from one Philox block.
+// Random tensors of consecutive nets, one per lane: four rows (neurons) of one column from one Philox block.
+// The unit that includes this has defined VF, its lanes of float32: 16 on a CPU, a float on a device.
 #pragma once
 
 #include "core/activation.hpp"
@@ -14,6 +15,7 @@ template <class F>
 NNQFT_HD void widen_draw(F x, F& out) {
     out = x;
 }
+NNQFT_HD void widen_draw(float x, double& out) { out = x; }
 
 template <class F>
 struct Stream {
@@ -23,30 +25,33 @@ struct Stream {
 };
 
 template <class F>
-NNQFT_HD Stream<F> open_stream(uint64_t seed, uint64_t first_net) {
-    using U = typename Types<VF>::U;
-    return {philox_key(seed), net_lanes<VF>(U::iota(static_cast<uint32_t>(first_net)), first_net), first_net};
+constexpr int lane_count = static_cast<int>(sizeof(F) / sizeof(typename Types<F>::Real));
+
+template <class F>
+NNQFT_HD F from_lanes(const typename Types<F>::Real* lane) {
+    if constexpr (lane_count<F> == 1) return lane[0];
+    else return F::load(lane);
 }
 
 template <class F>
-static void draw_array(const Stream<F>& s, const TensorLaw& law, int rows, int columns, uint32_t group, uint32_t column, F out[4]) {
+NNQFT_BOTH void draw_array(const Stream<F>& s, const TensorLaw& law, int rows, int columns, uint32_t group, uint32_t column, F out[4]) {
     using Real = typename Types<F>::Real;
     const size_t per_net = static_cast<size_t>(rows) * static_cast<size_t>(columns);
     for (int n = 0; n < 4; ++n) {
-        Real lane[kTile] = {};
+        Real lane[lane_count<F>] = {};
         const size_t row = 4 * static_cast<size_t>(group) + static_cast<size_t>(n);
         if (row < static_cast<size_t>(rows))
-            for (int l = 0; l < kTile; ++l) {
+            for (int l = 0; l < lane_count<F>; ++l) {
                 const uint64_t net = s.first_net + static_cast<uint64_t>(l);
                 if (net >= law.array_start && net - law.array_start < law.array_nets)
                     lane[l] = static_cast<Real>(law.values[(net - law.array_start) * per_net + row * static_cast<size_t>(columns) + column]);
             }
-        out[n] = F::load(lane);
+        out[n] = from_lanes<F>(lane);
     }
 }
 
 template <class F>
-static void draw_other(const Stream<F>& s, const TensorLaw& law, uint32_t tensor, int rows, int columns, uint32_t group, uint32_t column,
+NNQFT_BOTH void draw_other(const Stream<F>& s, const TensorLaw& law, uint32_t tensor, int rows, int columns, uint32_t group, uint32_t column,
                        F out[4]) {
     using U = typename Types<VF>::U;
     const VF scale(static_cast<float>(law.scale));
@@ -66,23 +71,28 @@ static void draw_other(const Stream<F>& s, const TensorLaw& law, uint32_t tensor
         widen_draw(law.law == Law::uniform ? uniform_symmetric(w[n], scale) : random_sign(w[n], scale), out[n]);
 }
 
-// Elements (4 group + 0..3, column) of a tensor for the stream's 16 nets.
+// The commonest law: rows 4 group + 0..3 of a column, standard deviation `scale`.
 template <class F>
-NNQFT_HD void draw_block(const Stream<F>& s, const TensorLaw& law, uint32_t tensor, int rows, int columns, uint32_t group, uint32_t column,
-                         F out[4]) {
-    if (law.law != Law::normal) return draw_other(s, law, tensor, rows, columns, group, column, out);
+NNQFT_HD void draw_normal(const NetLanes<VF>& nets, const PhiloxKey& key, VF scale, uint32_t tensor, uint32_t group, uint32_t column, F out[4]) {
     typename Types<VF>::U w[4];
-    philox_nets<VF>(s.nets, s.key, tensor, group, column, w);
-    const VF scale(static_cast<float>(law.scale));
+    philox_nets<VF>(nets, key, tensor, group, column, w);
     VF z[4];
     normal_pair(w[0], w[1], scale, z[0], z[1]);
     normal_pair(w[2], w[3], scale, z[2], z[3]);
     for (int n = 0; n < 4; ++n) widen_draw(z[n], out[n]);
 }
 
+// Elements (4 group + 0..3, column) of a tensor for the stream's nets.
+template <class F>
+NNQFT_HD void draw_block(const Stream<F>& s, const TensorLaw& law, uint32_t tensor, int rows, int columns, uint32_t group, uint32_t column,
+                         F out[4]) {
+    if (law.law != Law::normal) return draw_other(s, law, tensor, rows, columns, group, column, out);
+    draw_normal(s.nets, s.key, VF(static_cast<float>(law.scale)), tensor, group, column, out);
+}
+
 // Momenta uniform in the ball of radius `scale` in d = 1, 2, 3 dimensions: out[4 k + n], component k of neuron n.
 template <class F>
-static void draw_ball(const Stream<F>& s, const TensorLaw& law, uint32_t tensor, int d, uint32_t group, F* out) {
+NNQFT_BOTH void draw_ball(const Stream<F>& s, const TensorLaw& law, uint32_t tensor, int d, uint32_t group, F* out) {
     using U = typename Types<VF>::U;
     const VF radius(static_cast<float>(law.scale));
     U w[3][4];

@@ -17,6 +17,12 @@ struct GroupSize {
 };
 
 template <class F>
+NNQFT_HD Stream<F> open_stream(uint64_t seed, uint64_t first_net) {
+    using U = typename Types<VF>::U;
+    return {philox_key(seed), net_lanes<VF>(U::iota(static_cast<uint32_t>(first_net)), first_net), first_net};
+}
+
+template <class F>
 struct Pass {
     using Real = typename Types<F>::Real;
     const EnsembleSpec& spec;

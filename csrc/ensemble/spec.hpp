@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "core/activation_kind.hpp"
+#include "core/hd.hpp"
 
 namespace nnqft {
 
@@ -20,7 +21,7 @@ enum class Estimator : int32_t { direct, gram, neuron };
 
 // Tensor ids of one layer are 8 * layer + kind; + kSecondWord where a draw needs two words (Student-t).
 enum TensorKind : uint32_t { kWeight = 0, kBias = 1, kLayerSample = 2, kSecondWord = 4 };
-constexpr uint32_t tensor_id(int layer, uint32_t kind) { return static_cast<uint32_t>(layer) * 8u + kind; }
+NNQFT_HD constexpr uint32_t tensor_id(int layer, uint32_t kind) { return static_cast<uint32_t>(layer) * 8u + kind; }
 
 // Law of one tensor, elements (row, column); rows are neurons (for the output layer: hidden neurons).
 struct TensorLaw {
