@@ -110,6 +110,14 @@ py::array_t<std::uint64_t> interval_array(const Intervals& intervals) {
     return out;
 }
 
+// A pointer into a C++ object for `_cuda`, which lives in another module. The capsule keeps the Python object alive.
+py::object capsule(const void* pointer, const char* name, const py::object& owner) {
+    PyObject* const made = PyCapsule_New(const_cast<void*>(pointer), name, [](PyObject* self) { Py_XDECREF(static_cast<PyObject*>(PyCapsule_GetContext(self))); });
+    if (made == nullptr) throw py::error_already_set();
+    PyCapsule_SetContext(made, owner.inc_ref().ptr());
+    return py::reinterpret_steal<py::object>(made);
+}
+
 void bind_accumulator(py::module_& m) {
     py::class_<BoundAccumulator>(m, "Accumulator", "Exact block sums of a run, in 64 replicas, and the nets they cover.")
         .def(py::init([](std::int64_t n_sums, std::uint64_t block) { return make_bound<Accumulator>(n_sums, block); }), py::arg("n_sums"), py::arg("block"))
@@ -119,6 +127,14 @@ void bind_accumulator(py::module_& m) {
         .def_property_readonly("nbytes", &Accumulator::bytes)
         .def_property_readonly("bad_blocks", &Accumulator::bad_blocks)
         .def_property_readonly("first_bad", &Accumulator::first_bad)
+        .def("add_rows", [](BoundAccumulator& a, std::uint64_t first, std::uint64_t last, const Doubles& rows, unsigned threads) {
+            const std::uint64_t blocks = last > first ? (last - first + a.block() - 1) / a.block() : 0;
+            if (rows.ndim() != 2 || static_cast<std::uint64_t>(rows.shape(0)) != blocks || rows.shape(1) != a.n_sums())
+                throw ShapeError("rows must have shape (blocks, n_sums) = (" + std::to_string(blocks) + ", " + std::to_string(a.n_sums()) + ")");
+            const double* data = rows.data();
+            const ReleaseGil release;
+            a.add_rows(first, last, data, threads);
+        }, py::arg("first"), py::arg("last"), py::arg("rows").noconvert(), py::arg("threads"), "Sums of whole blocks, one row each; rows for nets counted already are dropped.")
         .def("merge", [](BoundAccumulator& a, const BoundAccumulator& other) {
             const ReleaseGil release;
             a.merge(other);
@@ -188,6 +204,10 @@ void bind_ensemble(py::module_& m) {
         .def_readonly("n_fields", &Program::n_fields)
         .def_readonly("n_sums", &Program::n_sums)
         .def_readonly("n_slots", &Program::n_slots)
+        .def_property_readonly("capsule", [](const py::object& self) {
+            const Program& program = py::cast<const BoundProgram&>(self);
+            return capsule(&program, "nnqft.Program", self);
+        })
         .def_readonly("orders", &Program::orders)
         .def_readonly("offsets", &Program::offsets);
     m.def("dense_program", [](int n_fields, const std::vector<int>& orders) {
@@ -210,6 +230,14 @@ void bind_ensemble(py::module_& m) {
             return make_bound<Ensemble>(std::move(description));
         }), py::kw_only(), py::arg("layers"), py::arg("points"), py::arg("dim_out"), py::arg("seed"), py::arg("sampler"), py::arg("estimator"),
             py::arg("field_scale"), py::arg("float64"), py::arg("isa"), py::arg("amplitude") = py::none())
+        .def_property_readonly("capsule", [](const py::object& self) {
+            return capsule(&py::cast<const BoundEnsemble&>(self).spec(), "nnqft.EnsembleSpec", self);
+        })
+        .def_property_readonly("float64", &Ensemble::float64)
+        .def_property_readonly("shape", [](const BoundEnsemble& e) { return py::make_tuple(e.spec().n_points, e.spec().dim_out); }, "(n_points, dim_out) of a net's fields.")
+        .def("check_run", [](const BoundEnsemble& e, const BoundProgram& program, std::uint64_t first, std::uint64_t last, const BoundAccumulator& into) {
+            e.check_run(program, first, last, into);
+        }, py::arg("program"), py::arg("first"), py::arg("last"), py::arg("into"))
         .def_property_readonly("first_rank", &Ensemble::first_rank)
         .def_property_readonly("isa", [](const BoundEnsemble& e) { return std::string(isa_name(e.isa())); })
         .def("run", [](const BoundEnsemble& e, const BoundProgram& program, std::uint64_t first, std::uint64_t last, unsigned threads, BoundAccumulator& into, const py::object& progress) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/error.hpp"
+#include "core/parallel.hpp"
 
 namespace nnqft {
 
@@ -85,6 +86,27 @@ bool Accumulator::add(std::uint64_t first, std::uint64_t count, const double* su
         first_bad_ = std::min(first_bad_, first);
     }
     return true;
+}
+
+void Accumulator::add_rows(std::uint64_t first, std::uint64_t last, const double* rows, unsigned threads) {
+    if (first % block_ != 0 || last < first || last > kMaxNets)
+        throw ArgumentError("rows of sums for nets " + std::to_string(first) + " to " + std::to_string(last) + " do not begin with a block of " +
+                            std::to_string(block_) + " nets, or lie beyond 2^48");
+    const std::uint64_t from = first / block_, to = (last + block_ - 1) / block_;
+    const auto add_row = [&](std::uint64_t b) {
+        const std::uint64_t net = b * block_;
+        add(net, std::min(block_, last - net), rows + (b - from) * static_cast<std::uint64_t>(n_sums_));
+    };
+    // A thread starts in less than the time of 2^16 additions.
+    const auto worth = static_cast<std::uint64_t>(static_cast<double>(to - from) * static_cast<double>(n_sums_) / 65536.0);
+    threads = static_cast<unsigned>(std::min<std::uint64_t>(threads, worth));
+    if (threads <= 1) {
+        for (std::uint64_t b = from; b < to; ++b) add_row(b);
+        return;
+    }
+    run_blocks(0, threads, threads, [&](std::uint64_t part, unsigned, const StopFlag&) {
+        for (std::uint64_t b = from + part; b < to; b += threads) add_row(b);
+    }, {});
 }
 
 void Accumulator::merge(const Accumulator& other) {

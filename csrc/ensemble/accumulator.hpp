@@ -33,6 +33,10 @@ public:
     // if some of the nets are counted already: two runs over the same nets may meet here.
     bool add(std::uint64_t first, std::uint64_t count, const double* sums);
 
+    // add() for the blocks of nets [first, last), a row of sums each, on up to `threads` threads. ArgumentError unless first is a
+    // multiple of the block.
+    void add_rows(std::uint64_t first, std::uint64_t last, const double* rows, unsigned threads);
+
     // StateError if sizes differ or nets overlap; then nothing changes.
     void merge(const Accumulator& other);
 

@@ -221,7 +221,7 @@ bool Ensemble::run_as(const Program& program, std::uint64_t first, std::uint64_t
     return true;
 }
 
-bool Ensemble::run(const Program& program, std::uint64_t first, std::uint64_t last, unsigned threads, Accumulator& into, const Poll& poll) const {
+void Ensemble::check_run(const Program& program, std::uint64_t first, std::uint64_t last, const Accumulator& into) const {
     if (last < first || last > kMaxNets) throw ArgumentError("nets must lie in [0, 2^48)");
     if (first % into.block() != 0)
         throw ArgumentError("start=" + std::to_string(first) + " is not a multiple of the block of " + std::to_string(into.block()) + " nets");
@@ -229,6 +229,10 @@ bool Ensemble::run(const Program& program, std::uint64_t first, std::uint64_t la
     for (const auto& [start, stop] : into.missing(first, last))
         if (start % into.block() != 0)
             throw StateError("a partial block of nets ending at " + std::to_string(start) + " is already counted; it cannot be extended");
+}
+
+bool Ensemble::run(const Program& program, std::uint64_t first, std::uint64_t last, unsigned threads, Accumulator& into, const Poll& poll) const {
+    check_run(program, first, last, into);
     check_threads(threads);
     return float64() ? run_as<double>(program, first, last, threads, into, poll) : run_as<float>(program, first, last, threads, into, poll);
 }

@@ -49,6 +49,9 @@ public:
     int first_rank() const noexcept { return spec_.first_rank; }
     Isa isa() const noexcept { return isa_; }
 
+    // What run() asks of its arguments but the threads: ArgumentError, ShapeError or StateError.
+    void check_run(const Program& program, std::uint64_t first, std::uint64_t last, const Accumulator& into) const;
+
     // Adds what `into` lacks of nets [first, last). first: multiple of the block. False if poll ended the run;
     // finished blocks are kept then, whole.
     bool run(const Program& program, std::uint64_t first, std::uint64_t last, unsigned threads, Accumulator& into, const Poll& poll) const;

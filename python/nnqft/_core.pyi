@@ -13,6 +13,10 @@ class Accumulator:
     """
     def __init__(self, n_sums: typing.SupportsInt | typing.SupportsIndex, block: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+    def add_rows(self, first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Sums of whole blocks, one row each; rows for nets counted already are dropped.
+        """
     def covered(self) -> numpy.typing.NDArray[numpy.uint64]:
         ...
     def merge(self, arg0: Accumulator) -> None:
@@ -54,6 +58,9 @@ class Program:
     Which products of fields are summed.
     """
     @property
+    def capsule(self) -> typing.Any:
+        ...
+    @property
     def n_fields(self) -> int:
         ...
     @property
@@ -74,6 +81,8 @@ class Ensemble:
     """
     def __init__(self, *, layers: list, points: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], dim_out: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, sampler: str, estimator: str, field_scale: typing.SupportsFloat | typing.SupportsIndex, float64: bool, isa: str, amplitude: typing.Any = None) -> None:
         ...
+    def check_run(self, program: Program, first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, into: Accumulator) -> None:
+        ...
     def draw_tensor(self, net: typing.SupportsInt | typing.SupportsIndex, layer: typing.SupportsInt | typing.SupportsIndex, bias: bool) -> numpy.typing.NDArray[numpy.float64]:
         ...
     def outputs(self, first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any = None) -> numpy.ndarray:
@@ -81,11 +90,22 @@ class Ensemble:
     def run(self, program: Program, first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, into: Accumulator, progress: typing.Any = None) -> bool:
         ...
     @property
+    def capsule(self) -> typing.Any:
+        ...
+    @property
     def first_rank(self) -> int:
+        ...
+    @property
+    def float64(self) -> bool:
         ...
     @property
     def isa(self) -> str:
         ...
+    @property
+    def shape(self) -> tuple[int, int]:
+        """
+        (n_points, dim_out) of a net's fields.
+        """
 class MomentAccumulator:
     """
     Exact block sums of moment tensors of a stream, in 64 replicas.
