@@ -19,7 +19,7 @@ from .errors import ArgumentError, DeviceError, ShapeError
 
 __all__ = [
     "address", "asarray", "cuda_module", "cupy_module", "devices", "empty", "like", "lives_on_device", "normals", "on_device", "on_host", "philox_words",
-    "place", "require_cuda", "require_devices", "workspace",
+    "pinned", "place", "require_cuda", "require_devices", "synchronize", "workspace",
 ]  # fmt: skip
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -197,6 +197,19 @@ def empty(shape, dtype):
         raise DeviceError(
             f"no room on the device for {size} bytes, shape {tuple(shape)}: ask for fewer nets at a time"
         ) from error
+
+
+def pinned(shape, dtype):
+    """Uninitialised numpy array in memory that a device copies to without waiting; DeviceError if there is too little."""
+    try:
+        return importlib.import_module("cupyx").empty_pinned(shape, dtype)
+    except (MemoryError, cupy_module().cuda.runtime.CUDARuntimeError) as error:
+        raise DeviceError(f"no room for {shape} numbers in pinned memory: ask for fewer at a time") from error
+
+
+def synchronize():
+    """Wait for the current device's current stream."""
+    cupy_module().cuda.get_current_stream().synchronize()
 
 
 def workspace(size):

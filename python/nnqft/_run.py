@@ -9,6 +9,7 @@ import numpy as np
 
 from . import _core, _store
 from ._checks import integer
+from ._device import DeviceEnsemble
 from .errors import ArgumentError, StateError
 
 __all__ = ["integer", "measure", "progress_bar", "thread_count"]
@@ -43,8 +44,11 @@ def progress_bar(progress, total, unit="net"):
         yield lambda done: bar.update(int(done) - bar.n)
 
 
-def measure(result, first, last, *, threads, executor, checkpoint, progress):
-    """Adds networks first ... last - 1 to `result` (a Correlators), less those that its checkpoint holds already."""
+def measure(result, first, last, *, threads, executor, checkpoint, progress, devices=()):
+    """Adds networks first ... last - 1 to `result` (a Correlators), less those that its checkpoint holds already.
+
+    devices: CUDA devices to run on; none for the CPU.
+    """
     with _store.Lock(checkpoint) if checkpoint is not None else nullcontext():
         if checkpoint is not None and (os.path.exists(checkpoint) or os.path.exists(f"{os.fspath(checkpoint)}.previous")):
             _resume(result, checkpoint)
@@ -54,8 +58,10 @@ def measure(result, first, last, *, threads, executor, checkpoint, progress):
             if report is not None:
                 report(done_before)
             if missing:
-                step = _with_threads if executor is None else _with_executor
-                step(result, first, last, threads, executor, checkpoint, report, done_before)
+                if executor is None:
+                    _with_threads(result, first, last, threads, devices, checkpoint, report, done_before)
+                else:
+                    _with_executor(result, first, last, executor, checkpoint, report, done_before)
             if report is not None:
                 report(last - first)
 
@@ -72,8 +78,8 @@ def _resume(result, checkpoint):
     result._restore(arrays)
 
 
-def _with_threads(result, first, last, threads, executor, checkpoint, report, done_before):
-    kernel = result._bind()
+def _with_threads(result, first, last, threads, devices, checkpoint, report, done_before):
+    kernel = DeviceEnsemble(result._bind(), devices) if devices else result._bind()
     due = time.monotonic() + CHECKPOINT_SECONDS
 
     def watch(done):
@@ -106,7 +112,7 @@ def _counted(result, first, last, done_before):
     return last - first - missing - done_before
 
 
-def _with_executor(result, first, last, threads, executor, checkpoint, report, done_before):
+def _with_executor(result, first, last, executor, checkpoint, report, done_before):
     workers = getattr(executor, "_max_workers", None) or 4
     gaps = [(int(a), int(b)) for a, b in result._sums.missing(first, last)]
     total = sum(b - a for a, b in gaps)

@@ -14,17 +14,18 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from . import _core
+from . import _backend, _core
 from ._correlators import Correlators, ExactCorrelators
+from ._device import DeviceEnsemble
 from ._plan import ESTIMATORS, MAX_ORDER, SAMPLERS, check_moments, estimator_refusal, make_plan
 from ._run import integer, measure, progress_bar, thread_count
-from .errors import ArgumentError, DeviceError, NNQFTWarning
+from .errors import ArgumentError, NNQFTWarning
 from .networks import Network, as_key, check_points
 
 __all__ = ["correlators", "exact_correlators", "outputs", "weights", "Correlators", "accumulator_bytes", "plan_size"]
 
 
-def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sampler="auto", dtype="float32", seed=0, device="cpu",
+def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sampler="auto", dtype="float32", seed=0, device=None,
                 threads=None, executor=None, checkpoint=None, progress=None, indices=None, block=None):
     """Measure n-point functions of an ensemble at given inputs.
 
@@ -49,11 +50,13 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
     dtype : {"float32", "float64"}
         Precision of forward passes; the draws are the same float32 numbers. Sums are float64 and exact across blocks.
     seed : int, SeedSequence or Generator
-    device : {"cpu"}
+    device : {"cpu", "cuda", "cuda:N"} or list of the latter, optional
+        Default: where `x` is. float32 results have the same bits everywhere, and `a + b` merges runs of different devices;
+        float64 ones differ by rounding (the activations are those of CUDA's library). Several devices share the run.
     threads : int, optional
-        Default: `nnqft.build_info()["threads"]`. Changes no bit of the result.
+        Of the CPU; on a device they add up its block sums. Default: `nnqft.build_info()["threads"]`. Changes no bit of the result.
     executor : concurrent.futures.Executor, optional
-        Runs parts of the work as tasks instead of threads.
+        Runs parts of the work as tasks on CPUs instead of threads.
     checkpoint : path, optional
         Saved there about every 30 s and at the end; an existing one is resumed, to the same bits.
     progress : bool or callable(done, total), optional
@@ -74,6 +77,8 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
         Bad inputs, unknown names, an estimator or sampler that does not hold for this law, moments that do not exist.
     StateError
         A checkpoint of another run, or a corrupted one.
+    DeviceError
+        A device that is missing, or too little memory there.
 
     Notes
     -----
@@ -89,9 +94,10 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
     >>> result.connected(4)[0, 0, 1, 1]
     0.00695(8)
     """
+    x, devices = _place(x, device)
     x, orders, n_nets, start = _check(net, x, orders, n_nets, start)
-    if device != "cpu":
-        raise DeviceError(f"device={device!r}: ensemble kernels run on device='cpu'")
+    if devices and executor is not None:
+        raise ArgumentError("an executor runs its tasks on CPUs: leave out executor, or device; several devices go as device=['cuda:0', 'cuda:1']")
     estimator, sampler, dtype = _names(net, len(x), estimator, sampler, dtype)
     for order in reversed(orders):
         message = check_moments(net, order)
@@ -110,7 +116,7 @@ def correlators(net, x, *, orders=(2, 4), n_nets, start=0, estimator="auto", sam
     seed = as_key(seed)
     exponent = _field_exponent(net, x, estimator, sampler, dtype, seed)
     result = Correlators._new(net, x, plan, sampler=sampler, dtype=dtype, seed=seed, block=block, exponent=exponent)
-    measure(result, start, start + n_nets, threads=threads, executor=executor, checkpoint=checkpoint, progress=progress)
+    measure(result, start, start + n_nets, threads=threads, executor=executor, checkpoint=checkpoint, progress=progress, devices=devices)
     return result
 
 
@@ -150,7 +156,7 @@ def exact_correlators(net, x, *, orders=(2, 4)):
     return ExactCorrelators._compute(net, x, orders)
 
 
-def outputs(net, x, *, start=0, stop, seed=0, sampler="weights", dtype="float32", threads=None, progress=None):
+def outputs(net, x, *, start=0, stop, seed=0, sampler="weights", dtype="float32", device=None, threads=None, progress=None):
     """Fields f(x) of networks start ... stop - 1: the values whose products `correlators` averages.
 
     Parameters
@@ -159,14 +165,17 @@ def outputs(net, x, *, start=0, stop, seed=0, sampler="weights", dtype="float32"
         As for `correlators`.
     start, stop : int
         Range of networks.
+    device : {"cpu", "cuda", "cuda:N"}, optional
+        Default: where `x` is.
 
     Returns
     -------
     array, shape (stop - start, n_points, dim_out), float32 or float64
+        numpy; CuPy, in the order of the current stream, if `x` is on a device.
 
     Raises
     ------
-    ShapeError, ArgumentError
+    ShapeError, ArgumentError, DeviceError
 
     Notes
     -----
@@ -178,6 +187,10 @@ def outputs(net, x, *, start=0, stop, seed=0, sampler="weights", dtype="float32"
     >>> outputs(erf_net(10, dim_in=1), [[0.0], [1.0]], stop=3, seed=0).shape
     (3, 2, 1)
     """
+    given = x
+    x, devices = _place(x, device)
+    if len(devices) > 1:
+        raise ArgumentError(f"outputs come from one device, got {device!r}")
     x, _, n, start = _check(net, x, (2,), operator.index(stop) - operator.index(start), start, least=0)
     if sampler not in SAMPLERS:
         raise ArgumentError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
@@ -186,6 +199,8 @@ def outputs(net, x, *, start=0, stop, seed=0, sampler="weights", dtype="float32"
     threads = thread_count(threads)
     kernel = net.bind(x, seed=as_key(seed), sampler=sampler, dtype=dtype)
     with progress_bar(progress, n) as report:
+        if devices:
+            return _backend.like(DeviceEnsemble(kernel, devices).outputs(start, start + n, report), given)
         return kernel.outputs(start, start + n, threads, report)
 
 
@@ -265,6 +280,19 @@ def _check_memory(n_sums, n_blocks):
     have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else need
     if need > have:
         raise ArgumentError(f"{n_sums} moments would take about {need / 1e9:.0f} GB, this machine has {have / 1e9:.0f}: list the indices wanted")
+
+
+def _place(x, device):
+    """(x as a host array, indices of the devices to run on: none for the CPU)."""
+    if isinstance(device, (list, tuple)):
+        devices = _backend.require_devices(device)
+        name = f"cuda:{devices[0]}"
+    else:
+        name = _backend.place(device, x=x)
+        devices = [] if name == "cpu" else [_backend.require_cuda(name)]
+    if devices:
+        x = _backend.asarray(x, device=name).get()
+    return x, devices
 
 
 def _check(net, x, orders, n_nets, start, least=1):

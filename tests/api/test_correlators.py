@@ -265,7 +265,7 @@ print(result.n_nets, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     (lambda: correlators(NET, X, n_nets=10, seed="x"), ArgumentError, "seed must be an int"),
     (lambda: correlators(NET, X, n_nets=10, threads=0), ArgumentError, "threads must lie in"),
     (lambda: correlators(NET, X, n_nets=10, block=24), ArgumentError, "multiple of 16"),
-    (lambda: correlators(NET, X, n_nets=10, device="cuda"), DeviceError, "cuda"),
+    (lambda: correlators(NET, X, n_nets=10, device="cuda:99"), DeviceError, "cuda"),
     (lambda: correlators("erf", X, n_nets=10), ArgumentError, "must be a Network"),
     (lambda: correlators(mlp(1, (3, 3)), X, n_nets=10, estimator="neuron"), ArgumentError, "one hidden layer, this one has 2"),
     (lambda: correlators(erf_net(3, dim_in=1, weight_law={"output": "sign"}), X, n_nets=10, estimator="gram"), ArgumentError, "Gaussian output"),
