@@ -38,7 +38,6 @@ struct Probe {
     std::uint32_t ticket;      // blocks of a launch that have finished
     std::int32_t next_omega_again;
 };
-static_assert(sizeof(Probe) == 104, "python/nnqft/_device/_lanczos.py reads this layout");
 
 struct Control {
     std::int32_t step;    // finished

@@ -240,7 +240,7 @@ struct NetHessian<T>::Batch {
 
 template <class T>
 cudaError_t NetHessian<T>::apply(const T* X, T* Y, std::int64_t vectors, const LayerMask& rows, const LayerMask& columns, std::int64_t together, T* workspace,
-                                 cudaStream_t stream) const noexcept {
+                                 cudaStream_t stream) const {
     std::vector<std::int64_t> from, to;
     std::int64_t n_in = 0, n_out = 0;
     int lowest = net_.depth();

@@ -39,7 +39,7 @@ public:
     // Y = (H + decay) X for the rows and columns of the layers named; vector c is X[c * size(columns)] and on. `together` of them at
     // a time, with workspace_size(together, rows) numbers of room.
     cudaError_t apply(const T* X, T* Y, std::int64_t vectors, const LayerMask& rows, const LayerMask& columns, std::int64_t together, T* workspace,
-                      cudaStream_t stream) const noexcept;
+                      cudaStream_t stream) const;
     std::int64_t workspace_size(std::int64_t together, const LayerMask& rows) const;
 
 private:
