@@ -31,12 +31,9 @@ def wrapped(function):
 
     @functools.wraps(function)
     def on_device(*arguments, out=None, **options):
-        if out is not None:
-            options["out"] = _inner(out)
+        options = {k: _inner(v) for k, v in (options if out is None else options | {"out": out}).items()}
         with np.errstate(all="ignore"):
-            result = function(
-                *_inner(arguments, what=function.__name__), **{k: _inner(v) for k, v in options.items()}, **{}
-            )
+            result = function(*_inner(arguments, what=function.__name__), **options)
         return out if out is not None else shell(result)
 
     return on_device
