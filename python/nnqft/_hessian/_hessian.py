@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from .. import _core
+from .. import _backend, _core
 from ..errors import ArgumentError, ShapeError, StateError
 from ..net import _ACTIVATIONS, Net
 from ._losses import LIKELIHOODS, Derivatives, derivatives
@@ -110,6 +110,9 @@ class Hessian(HessianBlock):
         Of vectors and products; default that of X. Forward and backward passes are made once in float64, whatever the dtype.
     threads : int, optional
         The number of threads changes no bit.
+    device : {"cpu", "cuda", "cuda:N"}, optional
+        Default: where X is. On a CUDA device vectors, `theta` and `gradient` are CuPy arrays and matrices of `dense()`, too; samples
+        go there once, y and weights are read on the CPU. `nnqft.lanczos` runs on the device then.
 
     Attributes
     ----------
@@ -127,6 +130,8 @@ class Hessian(HessianBlock):
     ------
     ShapeError, ArgumentError
         For arrays that do not fit the net or the loss, numbers that are not finite, unknown names.
+    DeviceError
+        If the device is missing, or its memory too small.
 
     Notes
     -----
@@ -144,8 +149,16 @@ class Hessian(HessianBlock):
     ((16, 16), True)
     """
 
+    def __new__(cls, *args, device=None, **kwargs):
+        X = kwargs.get("X", args[1] if len(args) > 1 else None)
+        if cls is not Hessian or _backend.place(device, X=X) == "cpu":
+            return super().__new__(cls)
+        from .._device._hessian import DeviceHessian
+
+        return super().__new__(DeviceHessian)
+
     def __init__(self, net, X, y, *, loss, part="full", layers=None, sample_weight=None, active_only=True, weight_decay=0.0, dtype=None,
-                 threads=None):  # fmt: skip
+                 threads=None, device=None):  # fmt: skip
         if not isinstance(net, Net):
             raise ArgumentError(f"net is a {type(net).__name__}; expected a Net (from_torch() takes torch modules)")
         if part not in PARTS:
@@ -158,12 +171,12 @@ class Hessian(HessianBlock):
         threads = _core.default_threads() if threads is None else operator.index(threads)
         if not 1 <= threads <= 4096:
             raise ArgumentError(f"threads is {threads}; expected 1 to 4096")
-        X, dtype = _inputs(net, X, dtype)
         self.net, self.loss, self.part, self.weight_decay = net, loss, part, weight_decay
-        self._structure, self._parameters = _structure(net), _flatten(net)
-        f = _core.net_outputs(self._structure, self._parameters, X, threads)
-        weights = _weights(sample_weight, len(X))
-        at_outputs = derivatives(loss, f, y)
+        self._structure, self._parameters = _core.NetStructure(_layers(net)), _flatten(net)
+        X, dtype = self._accept(net, X, dtype, device)
+        f = self._outputs(X, threads)
+        weights = _weights(self._host(sample_weight), len(X))
+        at_outputs = derivatives(loss, f, self._host(y))
         _check_finite(f, at_outputs)
         if part == "empirical_fisher":
             top = Derivatives(None, at_outputs.first, rank_one=at_outputs.first).weighted(weights)
@@ -180,14 +193,26 @@ class Hessian(HessianBlock):
         self.active, self.n_samples = active, len(X)
         top = top.rows(active)
         second = (None, None, None) if part == "residual" else (top.diagonal, top.rank_one, top.matrix)
-        kind = _core.NetHessianF32 if dtype == np.float32 else _core.NetHessianF64
         decay = weight_decay if part in ("full", "ggn") else 0.0
-        core = kind(self._structure, self._parameters, np.ascontiguousarray(X[active]), None if gauss_newton else top.first, second[0], second[1],
-                    top.sign, second[2], gauss_newton, decay, threads)  # fmt: skip
+        core = self._core_of(X, active, top, second, gauss_newton, decay, dtype, threads)
         ranges = tuple(self._structure.ranges)
         self.layers = _layer_list(layers, len(ranges))
         super().__init__(core, dtype, ranges, self.layers, self.layers, threads)
         self._decay = decay
+
+    # Where samples live, and what makes products of them: on a device, DeviceHessian has its own.
+    def _accept(self, net, X, dtype, device):
+        return _inputs(net, X, dtype)
+
+    _host = staticmethod(lambda a: a)
+
+    def _outputs(self, X, threads):
+        return _core.net_outputs(self._structure, self._parameters, X, threads)
+
+    def _core_of(self, X, active, top, second, gauss_newton, decay, dtype, threads):
+        kind = _core.NetHessianF32 if dtype == np.float32 else _core.NetHessianF64
+        return kind(self._structure, self._parameters, np.ascontiguousarray(X[active]), None if gauss_newton else top.first, second[0], second[1],
+                    top.sign, second[2], gauss_newton, decay, threads)  # fmt: skip
 
     def _adjoint(self):
         return self
@@ -326,7 +351,8 @@ class Hessian(HessianBlock):
         return f"Hessian({self.shape[0]} parameters, {self.n_active} of {self.n_samples} samples, {self.part}, {self.dtype})"
 
 
-def _structure(net):
+def _layers(net):
+    """Each layer as the kernels take it: in, out, bias, activation, its parameters, amplitude, skip, normaliser, offset."""
     layers, depth = [], len(net.weights)
     for layer, weights in enumerate(net.weights):
         last = layer == depth - 1
@@ -340,7 +366,7 @@ def _structure(net):
         params = [] if last else list(net.activation_params)
         layers.append((weights.shape[1], len(weights), net.biased[layer], _ACTIVATIONS.index(name), params, amplitude,
                        0.0 if last else net.skips[layer], float(normaliser), float(offset)))  # fmt: skip
-    return _core.NetStructure(layers)
+    return layers
 
 
 def _flatten(net):

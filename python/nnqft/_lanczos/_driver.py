@@ -152,7 +152,8 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
     Parameters
     ----------
     op : array, sparse CSR matrix, object with matvec, Operator
-        See `as_operator`. Symmetric, n x n, any units.
+        See `as_operator`. Symmetric, n x n, any units. One that lives on a CUDA device (CuPy arrays, cupyx CSR matrices, a Hessian
+        there, ...) is run there: start vectors, basis and residual are CuPy arrays, T and all else numpy's.
     k : int
         Steps, counted from the beginning of a resumed state; more than n are n.
     v0 : array, shape (n,) or (probes, n), float64 or float32, optional
@@ -215,16 +216,17 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
     n = op.shape[0]
     k = min(integer("k", k, 1, _MAX), n)
     threads = thread_count(threads)
-    kind = _vector_dtype(op, dtype, v0)
+    home = getattr(op, "home", _HOST)
+    kind = _vector_dtype(op, dtype, v0, home)
     if callback is not None and not callable(callback):
         raise ArgumentError(f"callback is {type(callback).__name__}; expected a callable(step, alpha, beta)")
     state = LanczosState() if state is None else state
     if not isinstance(state, LanczosState):
         raise ArgumentError(f"state is {type(state).__name__}; expected the .state of an earlier result, or a LanczosState()")
-    handle = native_handle(op, kind)
+    handle = home.handle(op, kind)
     fresh = state._core is None
-    vectors = _start_vectors(v0, n, kind)
-    core, made = _prepared(state, n, kind, reorth, bool(basis), distribution, seed)
+    vectors = _start_vectors(v0, n, home)
+    core, made = _prepared(state, n, kind, reorth, bool(basis), distribution, seed, home)
     wanted = None if probes is None else integer("probes", probes, 1, _MAX)
     if vectors is not None and wanted is not None and wanted != len(vectors) + core.probes:
         raise ArgumentError(f"probes is {wanted}, but v0 has {len(vectors)} vectors{'' if fresh else f' and the state {core.probes}'}: leave probes out")
@@ -233,9 +235,9 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
         raise ArgumentError(f"probes is {wanted}, the state has {core.probes} already; expected at least as many")
     if more and made["seed"] is None and not fresh:
         raise ArgumentError("the state began from given vectors: pass more of them as v0, not probes")
-    _affordable(core, n, core.probes + (more or (0 if vectors is None else len(vectors))), k, reorth, basis)
+    _affordable(core, n, core.probes + (more or (0 if vectors is None else len(vectors))), k, reorth, basis, home)
     if check_symmetric and fresh:
-        _check_symmetric(op, threads)
+        home.check_symmetric(op, threads)
     if vectors is not None:
         core.add(vectors)
         made["seed"] = None
@@ -253,26 +255,45 @@ def _padded(columns, k):
     return np.pad(columns, ((0, 0), (0, max(0, k - columns.shape[1]))))
 
 
-def _vector_dtype(op, dtype, v0):
+class _Host:
+    """What a run asks of the place where its vectors live; on a device `_device._lanczos.Home` answers."""
+
+    device = None
+
+    def __repr__(self):
+        return "cpu"
+
+    handle = staticmethod(lambda op, dtype: native_handle(op, dtype))
+    kernels = staticmethod(lambda n, dtype, reorth, basis: _KERNELS[dtype](n, reorth, basis))
+    asarray = staticmethod(np.asarray)
+    contiguous = staticmethod(lambda rows: np.require(rows, requirements=["C", "A"]))
+    available_memory = staticmethod(lambda: _available_memory())
+    check_symmetric = staticmethod(lambda op, threads: _check_symmetric(op, threads))
+
+
+_HOST = _Host()
+
+
+def _vector_dtype(op, dtype, v0, home):
     if dtype is not None and np.dtype(dtype) not in _KERNELS:
         raise ShapeError(f"dtype is {np.dtype(dtype)}; expected float64 or float32")
     kind = op.dtype if dtype is None else np.dtype(dtype)
-    if v0 is not None and np.asarray(v0).dtype != kind:
-        raise ShapeError(f"v0 has dtype {np.asarray(v0).dtype}, the run's vectors are {kind}: call v0.astype(np.{kind})")
+    if v0 is not None and home.asarray(v0).dtype != kind:
+        raise ShapeError(f"v0 has dtype {home.asarray(v0).dtype}, the run's vectors are {kind}: call v0.astype(np.{kind})")
     return kind
 
 
-def _start_vectors(v0, n, kind):
+def _start_vectors(v0, n, home):
     if v0 is None:
         return None
-    v0 = np.asarray(v0)
+    v0 = home.asarray(v0)
     rows = v0[None] if v0.ndim == 1 else v0
     if rows.ndim != 2 or rows.shape[1] != n or rows.shape[0] == 0:
         raise ShapeError(f"v0 has shape {v0.shape}; expected ({n},) or (probes, {n})")
-    return np.require(rows, requirements=["C", "A"])
+    return home.contiguous(rows)
 
 
-def _prepared(state, n, kind, reorth, basis, distribution, seed):
+def _prepared(state, n, kind, reorth, basis, distribution, seed, home):
     """The C++ state behind `state`, made now if there is none."""
     key = as_key(seed)
     made = {"n": n, "dtype": kind, "reorth": reorth, "basis": basis, "distribution": distribution, "seed": key}
@@ -281,8 +302,10 @@ def _prepared(state, n, kind, reorth, basis, distribution, seed):
     if reorth not in ("full", "none", "partial"):
         raise ArgumentError(f"reorth is {reorth!r}; expected 'full', 'none' or 'partial'")
     if state._core is None:
-        return _KERNELS[kind](n, reorth, basis), made
+        return home.kernels(n, kind, reorth, basis), made
     was = state._made
+    if home.device != getattr(state._core, "device", None):
+        raise StateError(f"the state lives on another device than {home}: begin a new state there")
     names = ["n", "dtype", "reorth"] + (["distribution", "seed"] if was["seed"] is not None and key != 0 else [])
     for name in names:
         if was[name] != made[name]:
@@ -292,14 +315,14 @@ def _prepared(state, n, kind, reorth, basis, distribution, seed):
     return state._core, dict(was)
 
 
-def _affordable(core, n, probes, k, reorth, basis):
+def _affordable(core, n, probes, k, reorth, basis, home):
     affordable(core.bytes(n, probes, k, reorth, bool(basis)), f"{probes} probes of {k} steps with reorth={reorth!r}",
-               'take fewer probes at a time or fewer steps, reorth="none" (three vectors), or dtype=np.float32')  # fmt: skip
+               'take fewer probes at a time or fewer steps, reorth="none" (three vectors), or dtype=np.float32', have=home.available_memory())  # fmt: skip
 
 
-def affordable(need, what, remedy):
+def affordable(need, what, remedy, *, have=None):
     """ArgumentError unless `need` bytes of memory can be had."""
-    have = _available_memory()
+    have = _available_memory() if have is None else have
     if need > have:
         raise ArgumentError(f"{what} need {need / 1e9:.3g} GB for their vectors, {have / 1e9:.3g} GB are free: {remedy}")
 

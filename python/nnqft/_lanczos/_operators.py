@@ -126,22 +126,29 @@ class Operator:
         if rows.ndim != 1 or rows.size == 0 or len(np.unique(rows)) != rows.size:
             raise ArgumentError(f"index selects an array of shape {rows.shape} with {len(np.unique(rows))} different rows; expected one or more rows, each once")
 
-        def matmat(X):
-            wide = np.zeros((self.shape[0], X.shape[1]), self.dtype)
-            wide[rows] = X
-            return self.matmat(wide)[rows]
+        there = self._xp.asarray(rows)
 
-        return Operator(rows.size, self.dtype, matmat)
+        def matmat(X):
+            wide = self._xp.zeros((self.shape[0], X.shape[1]), self.dtype)
+            wide[there] = X
+            return self.matmat(wide)[there]
+
+        return self._made(rows.size, matmat)
+
+    _xp = np  # the library of the vectors
+
+    def _made(self, n, matmat):
+        return Operator(n, self.dtype, matmat)
 
     def _with(self, other, matmat):
         other = as_operator(other)
         if other.shape != self.shape or other.dtype != self.dtype:
             raise ShapeError(f"operators of shapes {self.shape} and {other.shape}, dtypes {self.dtype} and {other.dtype}: expected the same")
-        return Operator(self.shape[0], self.dtype, lambda X: matmat(other, X))
+        return self._made(self.shape[0], lambda X: matmat(other, X))
 
     def __add__(self, other):
         if (c := _number(other)) is not None:
-            return Operator(self.shape[0], self.dtype, lambda X: self.matmat(X) + self.dtype.type(c) * X)
+            return self._made(self.shape[0], lambda X: self.matmat(X) + self.dtype.type(c) * X)
         return self._with(other, lambda B, X: self.matmat(X) + B.matmat(X))
 
     def __sub__(self, other):
@@ -152,10 +159,10 @@ class Operator:
     def __mul__(self, factor):
         if (c := _number(factor)) is None:
             return NotImplemented
-        return Operator(self.shape[0], self.dtype, lambda X: self.dtype.type(c) * self.matmat(X))
+        return self._made(self.shape[0], lambda X: self.dtype.type(c) * self.matmat(X))
 
     def __matmul__(self, other):
-        if isinstance(other, np.ndarray) and other.shape != self.shape:
+        if isinstance(other, self._xp.ndarray) and other.shape != self.shape:
             return self.matvec(other) if other.ndim == 1 else self.matmat(other)
         return self._with(other, lambda B, X: self.matmat(B.matmat(X)))
 
@@ -171,7 +178,7 @@ class Operator:
     __array_ufunc__ = None  # numpy numbers and arrays on the left leave the operation to __radd__ and its like
 
 
-def as_operator(A, *, n=None, dtype=None):
+def as_operator(A, *, n=None, dtype=None, device=None):
     """A matrix or a function as the symmetric operator that `lanczos` takes.
 
     Parameters
@@ -184,6 +191,9 @@ def as_operator(A, *, n=None, dtype=None):
         Size, for a callable.
     dtype : float64 or float32, optional
         Of the vectors that an object or a callable takes; default its own, else float64. Matrices keep theirs.
+    device : {"cpu", "cuda", "cuda:N"}, optional
+        Where the vectors are that A takes; default: where A is, the CPU for objects and callables. On a device A is a CuPy array
+        (or what CuPy takes without a copy: torch tensors, ...; all of it is read), a cupyx CSR matrix, or takes and returns CuPy arrays.
 
     Returns
     -------
@@ -194,7 +204,9 @@ def as_operator(A, *, n=None, dtype=None):
     ShapeError
         If A is not square, or is a matrix of another dtype.
     ArgumentError
-        If A is no operator, or a sparse matrix in another format.
+        If A is no operator, a sparse matrix in another format, or lives on another device.
+    DeviceError
+        If the device is missing.
 
     Notes
     -----
@@ -209,6 +221,12 @@ def as_operator(A, *, n=None, dtype=None):
     """
     if isinstance(A, Operator):
         return A
+    if not isinstance(A, np.ndarray) or device is not None:
+        from .._device._operators import device_operator
+
+        found = device_operator(A, n=n, dtype=dtype, device=device)
+        if found is not None:
+            return found
     if dtype is not None and np.dtype(dtype) not in _REAL:
         raise ShapeError(f"dtype is {np.dtype(dtype)}; expected float64 or float32")
     native = getattr(A, "native", None)
