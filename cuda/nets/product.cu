@@ -26,6 +26,7 @@ struct Tile {
     static constexpr int kLoads = kEdge * kDepth / kThreads;
     static constexpr int kBlocks = 512 / kThreads;  // on a multiprocessor: 128 registers for a thread
     static_assert(kEdge * kDepth % kThreads == 0 && kMine % kPack == 0, "every thread loads and makes as much");
+    static_assert(kThreads % kDepth == 0 && kThreads % kEdge == 0, "all that a thread loads is of one k, or of one row");
     using Slice = Pack<T>[kDepth][kEdge / kPack + 1];  // a pack of padding: fewer conflicts of banks
     __device__ static int place(int thread, int i) { return i / kPack * (kEdge / kGroups) + thread * kPack + i % kPack; }
 };
@@ -47,11 +48,10 @@ struct Share {
 template <class L, bool kFastInner, class T>
 __device__ __forceinline__ void fetch(const T* from, int ld, int rows, int inner, T (&to)[L::kLoads]) {
     using S = Share<L, kFastInner>;
+    const T* at = from + (kFastInner ? S::row(0) * ld + S::inner(0) : S::inner(0) * ld + S::row(0));
+    const int step = (kFastInner ? L::kThreads / L::kDepth : L::kThreads / L::kEdge) * ld;  // from one element to the next
 #pragma unroll
-    for (int i = 0; i < L::kLoads; ++i) {
-        const int row = S::row(i), k = S::inner(i);
-        to[i] = row < rows && k < inner ? from[kFastInner ? row * ld + k : k * ld + row] : T(0);
-    }
+    for (int i = 0; i < L::kLoads; ++i, at += step) to[i] = S::row(i) < rows && S::inner(i) < inner ? *at : T(0);
 }
 template <class L, bool kFastInner, class T>
 __device__ __forceinline__ void keep(const T (&from)[L::kLoads], typename L::Slice& to) {
@@ -65,13 +65,11 @@ __device__ __forceinline__ int at_most(std::int64_t x, int limit) { return x < l
 // The sums of one tile: a(row, k) b(column, k) for k in [begin, end) of each term.
 // Column `extra` of b is 1 in terms with `ones`, else 0; -1: there is none.
 template <class L, bool kFastA, bool kFastB, class T>
-__device__ __forceinline__ void accumulate(const Term<T> (&terms)[kTerms], std::int64_t vector, std::int64_t row, std::int64_t rows, std::int64_t column,
-                                           std::int64_t columns, int begin, int end, std::int64_t extra, T (&sum)[L::kMine][L::kMine]) {
+__device__ __forceinline__ void accumulate(const Term<T> (&terms)[kTerms], unsigned vector, int row, int rows, int column, int columns, int begin, int end,
+                                           int extra, T (&sum)[L::kMine][L::kMine]) {
     __shared__ typename L::Slice a[2], b[2];
     T next_a[L::kLoads], next_b[L::kLoads];
     const int ty = static_cast<int>(threadIdx.x) / L::kAcross, tx = static_cast<int>(threadIdx.x) % L::kAcross;
-    const int rows_here = at_most(rows - row, L::kEdge), columns_here = at_most(columns - column, L::kEdge);
-    const int extra_here = extra < column ? -1 : at_most(extra - column, L::kEdge);
     int t = 0;
     int k = begin;
     const auto last = [&] { return at_most(terms[t].inner, end); };
@@ -82,16 +80,14 @@ __device__ __forceinline__ void accumulate(const Term<T> (&terms)[kTerms], std::
     const auto load = [&] {
         const Term<T>& term = terms[t];
         const int inner = min(last() - k, L::kDepth);
-        const auto slice = [&](const Matrix<T>& m, bool fast, std::int64_t first) {
-            return m.data + vector * m.batch + (fast ? first * m.ld + k : static_cast<std::int64_t>(k) * m.ld + first);
-        };
-        fetch<L, kFastA>(slice(term.a, kFastA, row), static_cast<int>(term.a.ld), rows_here, inner, next_a);
-        fetch<L, kFastB>(slice(term.b, kFastB, column), static_cast<int>(term.b.ld), columns_here, inner, next_b);
-        if (extra_here >= 0 && term.ones) {
+        const auto slice = [&](const Matrix<T>& m, bool fast, int first) { return m.data + vector * m.batch + (fast ? first * m.ld + k : k * m.ld + first); };
+        fetch<L, kFastA>(slice(term.a, kFastA, row), static_cast<int>(term.a.ld), rows - row, inner, next_a);
+        fetch<L, kFastB>(slice(term.b, kFastB, column), static_cast<int>(term.b.ld), columns - column, inner, next_b);
+        if (extra >= column && term.ones) {
             using S = Share<L, kFastB>;
 #pragma unroll
             for (int i = 0; i < L::kLoads; ++i)
-                if (S::row(i) == extra_here && S::inner(i) < inner) next_b[i] = T(1);
+                if (S::row(i) == extra - column && S::inner(i) < inner) next_b[i] = T(1);
         }
         k += L::kDepth;
     };
@@ -122,10 +118,9 @@ __device__ __forceinline__ void accumulate(const Term<T> (&terms)[kTerms], std::
 template <class L, bool kTurned, class T>
 __global__ void __launch_bounds__(L::kThreads, L::kBlocks) product_kernel(const __grid_constant__ Product<T> p) {
     const auto across = static_cast<unsigned>((p.width + L::kEdge - 1) / L::kEdge);
-    const std::int64_t row = static_cast<std::int64_t>(blockIdx.x / across) * L::kEdge, column = static_cast<std::int64_t>(blockIdx.x % across) * L::kEdge;
-    const std::int64_t vector = blockIdx.y;
+    const int row = static_cast<int>(blockIdx.x / across) * L::kEdge, column = static_cast<int>(blockIdx.x % across) * L::kEdge;
     T sum[L::kMine][L::kMine] = {};
-    accumulate<L, true, !kTurned>(p.term, vector, row, p.samples, column, p.width, 0, INT_MAX, -1, sum);
+    accumulate<L, true, !kTurned>(p.term, blockIdx.y, row, static_cast<int>(p.samples), column, static_cast<int>(p.width), 0, INT_MAX, -1, sum);
 
     const Finish<T>& f = p.finish;
     const int ty = static_cast<int>(threadIdx.x) / L::kAcross, tx = static_cast<int>(threadIdx.x) % L::kAcross;
@@ -133,14 +128,14 @@ __global__ void __launch_bounds__(L::kThreads, L::kBlocks) product_kernel(const 
     for (int m = 0; m < L::kMine; ++m) {
         const std::int64_t s = row + L::place(ty, m);
         if (s >= p.samples) continue;
-        const std::int64_t line = vector * p.samples + s;
+        const std::int64_t line = blockIdx.y * p.samples + s;
 #pragma unroll
         for (int i = 0; i < L::kMine; ++i) {
             const std::int64_t n = column + L::place(tx, i);
             if (n >= p.width) continue;
-            const std::int64_t shared = s * p.width + n, own = vector * p.samples * p.width + shared;
+            const std::int64_t shared = s * p.width + n, own = line * p.width + n;
             T x = sum[m][i];
-            if (f.bias) x += f.bias[vector * f.bias_batch + n];
+            if (f.bias) x += f.bias[blockIdx.y * f.bias_batch + n];
             x += f.constant;
             if (f.line) x += f.line[line];
             if (f.before) x = fma(f.before_scale, f.before[own], x);
@@ -170,13 +165,13 @@ __global__ void __launch_bounds__(L::kThreads, L::kBlocks) outer_kernel(const __
     while (tile >= all.end[i]) ++i;
     const Outer<T>& o = all.outer[i];
     const unsigned here = tile - (i > 0 ? all.end[i - 1] : 0u);
-    const std::int64_t columns = o.in + (o.bias ? 1 : 0), vector = blockIdx.y;
+    const int in = static_cast<int>(o.in), columns = in + (o.bias ? 1 : 0);
     const auto across = static_cast<unsigned>((columns + L::kEdge - 1) / L::kEdge);
-    const std::int64_t row = static_cast<std::int64_t>(here / across) * L::kEdge, column = static_cast<std::int64_t>(here % across) * L::kEdge;
+    const int row = static_cast<int>(here / across) * L::kEdge, column = static_cast<int>(here % across) * L::kEdge;
     T sum[L::kMine][L::kMine] = {};
-    accumulate<L, false, false>(o.term, vector, row, o.width, column, o.in, static_cast<int>(all.samples * slab / all.slabs),
-                                static_cast<int>(all.samples * (slab + 1) / all.slabs), o.bias ? o.in : -1, sum);
-    T* const out = o.out + vector * all.batch + slab * all.slab_stride;
+    accumulate<L, false, false>(o.term, blockIdx.y, row, static_cast<int>(o.width), column, in, static_cast<int>(all.samples * slab / all.slabs),
+                                static_cast<int>(all.samples * (slab + 1) / all.slabs), o.bias ? in : -1, sum);
+    T* const out = o.out + blockIdx.y * all.batch + slab * all.slab_stride;
     const int ty = static_cast<int>(threadIdx.x) / L::kAcross, tx = static_cast<int>(threadIdx.x) % L::kAcross;
 #pragma unroll
     for (int m = 0; m < L::kMine; ++m) {

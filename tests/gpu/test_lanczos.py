@@ -265,6 +265,32 @@ def test_too_many_vectors_for_the_memory_are_an_error(cupy):
         lanczos(op, 1000, probes=100, check_symmetric=False)
 
 
+def test_runs_on_two_streams_do_not_disturb_each_other(cupy, csr):
+    A = csr(laplacian(3000))
+    want = lanczos(A, 20, probes=2, seed=1).alpha
+    streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
+    states = [LanczosState(), LanczosState()]
+    for steps in (6, 20):
+        for stream, state in zip(streams, states, strict=True):
+            with stream:
+                run = lanczos(A, steps, probes=2, seed=1, state=state)
+    assert np.array_equal(run.alpha, want) and np.array_equal(states[0]._core.alpha, want)
+
+
+def test_vectors_of_more_than_2_to_the_31_elements_are_counted_right(cupy):
+    n = 2**31 + 5  # 26 GB of vectors, and as much again for the callable's
+    if cupy.cuda.Device().mem_info[0] < 64e9:
+        pytest.skip("needs 64 GB of free memory on the device")
+
+    def product(x):
+        x[-1] *= 3
+        return x
+
+    run = lanczos(as_operator(product, n=n, dtype=np.float32, device="cuda"), 1, reorth="none", check_symmetric=False)
+    # A = 1 + 2 e e^T, e the last unit vector, and all elements of q are +- n^-1/2.
+    assert run.alpha[0, 0] == pytest.approx(1.0, abs=1e-6) and run.beta[0, 0] == pytest.approx(2 / np.sqrt(n), rel=1e-3)
+
+
 def test_spectral_densities_agree_with_those_of_the_cpu(csr):
     A = laplacian(1000)
     got, want = slq(csr(A), 20, probes=4, seed=7), slq(A, 20, probes=4, seed=7)

@@ -156,7 +156,13 @@ class DeviceHessian(_OnDevice, Hessian):
             core.apply_to(X, out, mask, mask)
 
         return DeviceOperator(
-            self.shape[0], self.dtype, core.device, product, bind=lambda vectors: core.native(mask, vectors), keep=self
+            self.shape[0],
+            self.dtype,
+            core.device,
+            product,
+            bind=lambda vectors: core.native(mask, vectors),
+            cost=core.cost,
+            keep=self,
         )
 
     def dense(self):
@@ -272,6 +278,7 @@ class _Products:
     def __init__(self, net, X, first, second, sign, gauss_newton, decay, dtype):
         cupy, cuda = _backend.cupy_module(), _backend.cuda_module()
         self.device, self.dtype, count = net.device, np.dtype(dtype), len(X)
+        self.cost = 6.0 * count * net.theta.size
         parts = [a for a in second if a is not None]
         with _backend.on_device(net.device) as stream:
             cache = _backend.empty((0,), np.float64)

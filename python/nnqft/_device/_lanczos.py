@@ -5,6 +5,7 @@ whether all probes have broken down or one has met a NaN; kernels skip their wor
 """
 
 import threading
+import time
 from collections import namedtuple
 from contextlib import contextmanager
 
@@ -18,7 +19,8 @@ from ._runs import paced
 __all__ = ["Home"]
 
 _LOOK = 32  # steps between two looks
-_PIECE = 4  # steps that are queued together: Ctrl-C comes between
+_PIECE = 5e-3  # s of work that is queued together: Ctrl-C comes between
+_SPEED = 2e13  # operations per second, to guess the first piece; later ones are measured
 _TOGETHER = 256  # probes that march in lockstep
 # Of |u.Av - v.Au| relative to |Au| + |Av|, u and v Gaussian: above the rounding of an operator's products, by far.
 _SYMMETRY = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-3}
@@ -100,8 +102,9 @@ class _Group:
         cuda, cupy = _backend.cuda_module(), _backend.cupy_module()
         self._probe_type, self._control_type = _record(cuda.lanczos_probe), _record(cuda.lanczos_control)
         self.vectors = _backend.empty((3, count, home.size), home.dtype)  # q_j, q_{j-1}, w
-        self.probes = cupy.zeros((count, self._probe_type.itemsize), np.uint8)
-        self.control = cupy.zeros((1, self._control_type.itemsize), np.uint8)
+        self.state = cupy.zeros(
+            self._control_type.itemsize + count * self._probe_type.itemsize, np.uint8
+        )  # control, probes
         self.alpha = self.beta = cupy.zeros((count, 0), np.float64)
         self.Q = self.omega = None
         self.reserve(0)
@@ -128,14 +131,16 @@ class _Group:
         make = cuda.LanczosRun64 if home.dtype == np.float64 else cuda.LanczosRun32
         self._workspace = _backend.empty((make.workspace_size(home.size, count, capacity, home.reorth),), np.float64)
         q, previous, w = (v.data.ptr for v in self.vectors)
-        self.run = make(home.size, count, capacity, home.reorth, float(np.finfo(home.dtype).eps), q, previous, w, _pointer(self.Q), _pointer(self.alpha),
-                        _pointer(self.beta), _pointer(self.omega), self.probes.data.ptr, self.control.data.ptr, self._workspace.data.ptr)  # fmt: skip
+        pointers = [_pointer(a) for a in (self.Q, self.alpha, self.beta, self.omega)]
+        control = self.state.data.ptr
+        self.run = make(home.size, count, capacity, home.reorth, float(np.finfo(home.dtype).eps), q, previous, w, *pointers,
+                        control + self._control_type.itemsize, control, self._workspace.data.ptr)  # fmt: skip
         self.capacity = capacity
 
     def look(self):
         """What the device has finished; waits for it. True if a probe has met a NaN."""
-        self.record = self.probes.get().view(self._probe_type)[:, 0]
-        control = self.control.get().view(self._control_type)[0, 0]
+        control, self.record = np.split(self.state.get(), [self._control_type.itemsize])
+        control, self.record = control.view(self._control_type)[0], self.record.view(self._probe_type)
         self.step = int(control["step"])
         return bool(control["halted"])
 
@@ -146,17 +151,23 @@ class _Group:
         """To `steps` steps, or until all probes have broken down."""
         device = self.home.device
         handle, _keep = op.bind(self.count) if op.bind else (None, None)
+        seconds = self.count * (op.cost + 100.0 * self.home.size) / _SPEED
         while not self.done(steps):
             begin, end = self.step, min(self.step + _LOOK, steps)
+            piece = max(1, min(_LOOK, int(_PIECE / seconds)))
+            started = time.perf_counter()
             try:
-                for first in paced(range(begin, end, _PIECE if handle else 1)):
+                for first in paced(range(begin, end, piece)):
+                    last = min(first + piece, end)
                     if handle:
-                        self.run.advance(device, handle, min(_PIECE, end - first), first == 0, stream)
-                    else:
+                        self.run.advance(device, handle, last - first, first == 0, stream)
+                        continue
+                    for step in range(first, last):
                         op.product(self.vectors[0], self.vectors[2])
-                        self.run.step(device, first == 0, stream)
+                        self.run.step(device, step == 0, stream)
             finally:
                 halted = self.look()
+            seconds = (time.perf_counter() - started) / (end - begin)
             if halted:
                 self.run.clear(device, stream)
                 probe = first_probe + int(np.argmax(self.record["bad"]))

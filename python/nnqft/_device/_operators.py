@@ -21,11 +21,12 @@ class DeviceOperator(Operator):
         Index of the device.
     """
 
-    def __init__(self, n, dtype, device, product, *, bind=None, asymmetry=None, keep=None):
+    def __init__(self, n, dtype, device, product, *, bind=None, asymmetry=None, cost=0.0, keep=None):
         super().__init__(n, dtype, None, keep=keep)
         self.device = device
         self.product = product  # product(X, out): rows of X (vectors, n) to those of out
         self.bind = bind  # bind(vectors): what `_cuda` multiplies by, and what must outlive it
+        self.cost = cost  # operations per vector, about
         self.asymmetry = asymmetry  # (max |A_ij - A_ji|, max |A_ij|), where entries can be seen
 
     def __repr__(self):
@@ -130,7 +131,7 @@ def _dense(A, index):
             worst, largest = np.maximum((worst, largest), (difference, float(abs(here).max())))  # a NaN stays
         return worst, largest
 
-    return DeviceOperator(len(A), A.dtype, index, product, asymmetry=asymmetry, keep=A)
+    return DeviceOperator(len(A), A.dtype, index, product, asymmetry=asymmetry, cost=2.0 * A.size, keep=A)
 
 
 def _sparse(A, index):
