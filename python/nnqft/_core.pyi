@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Accumulator', 'Dense32', 'Dense64', 'Ensemble', 'Lanczos32', 'Lanczos64', 'MAX_NETS', 'MomentAccumulator', 'NetHessianF32', 'NetHessianF64', 'NetStructure', 'Operator32', 'Operator64', 'Program', 'ThickRestart', 'accumulator_bytes', 'activate', 'all_moment_sums', 'blas_is_external', 'blas_threads_known', 'block_size', 'canonical_index', 'closure', 'csr32', 'csr64', 'default_threads', 'dense32', 'dense64', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_box', 'hafnian_derivative', 'hafnian_fast', 'hafnian_work', 'isa', 'isas', 'lanczos_start', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'net_gradient', 'net_outputs', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'python32', 'python64', 'stop_everything', 'use_blas', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_vjp']
+__all__: list[str] = ['Accumulator', 'Dense32', 'Dense64', 'Ensemble', 'ExactTotal', 'Lanczos32', 'Lanczos64', 'MAX_NETS', 'MomentAccumulator', 'NetHessianF32', 'NetHessianF64', 'NetStructure', 'Operator32', 'Operator64', 'Program', 'ThickRestart', 'accumulator_bytes', 'activate', 'all_moment_sums', 'blas_is_external', 'blas_threads_known', 'block_size', 'canonical_index', 'closure', 'csr32', 'csr64', 'default_threads', 'dense32', 'dense64', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_box', 'hafnian_derivative', 'hafnian_fast', 'hafnian_with', 'hafnian_work', 'isa', 'isas', 'lanczos_start', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'net_gradient', 'net_outputs', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'python32', 'python64', 'stop_everything', 'use_blas', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_theory', 'wick_all_vjp']
 class Accumulator:
     """
     Exact block sums of a run, in 64 replicas, and the nets they cover.
@@ -120,6 +120,10 @@ class MomentAccumulator:
         ...
     def push(self, F: numpy.ndarray, weights: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> None:
         ...
+    def push_sums(self, sums: numpy.typing.NDArray[numpy.float64], bad: numpy.typing.NDArray[numpy.int64]) -> None:
+        """
+        Whole blocks: sums (blocks, n_sums), and the first bad sample of each or -1 (blocks).
+        """
     def replica_sums(self) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.uint64], int, int]:
         """
         (sums (64, n_sums), samples (64,), blocks that are not finite, first sample of such a block).
@@ -143,7 +147,22 @@ class MomentAccumulator:
     def n_sums(self) -> int:
         ...
     @property
+    def n_waiting(self) -> int:
+        ...
+    @property
     def nbytes(self) -> int:
+        ...
+class ExactTotal:
+    """
+    Exact sums of block sums.
+    """
+    def __init__(self, n_sums: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def add(self, sums: numpy.typing.NDArray[numpy.float64], bad: numpy.typing.NDArray[numpy.int64]) -> int:
+        """
+        The first block that cannot be added, or -1.
+        """
+    def round(self) -> numpy.typing.NDArray[numpy.float64]:
         ...
 class Operator64:
     """
@@ -460,6 +479,10 @@ def hafnian_fast(K: typing.Any, mu: typing.Any = None, repeats: typing.Any = Non
     """
     haf(K, mu; repeats), or None where the arguments need a look or the work time.
     """
+def hafnian_with(K: typing.Any, mu: typing.Any, repeats: typing.Any, sum: collections.abc.Callable) -> typing.Any:
+    """
+    haf(K, mu; repeats) by the sieve, its sum over signs by sum((vertices, squares, mean, levels), 'real' | 'complex' | 'integer', numbers) -> array (1 or 2).
+    """
 def hafnian_work(K: typing.Any, mu: typing.Any, repeats: typing.Any, derivatives: bool = False) -> tuple[str, float, float, float]:
     """
     (method, multiply-adds, seconds on one thread, bytes per thread).
@@ -558,6 +581,10 @@ def vector_moments(cumulants: collections.abc.Sequence, m: typing.SupportsInt | 
 def wick_all(K: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, mu: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, most_bytes: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
     """
     Gaussian n-point functions of all multisets, float64 (count,).
+    """
+def wick_all_theory(K: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, mu: typing.Any, most_bytes: typing.SupportsInt | typing.SupportsIndex) -> tuple[typing.Any, typing.Any, typing.Any]:
+    """
+    What wick_all() runs on: (K (m m), mu or None, exponents or None).
     """
 def wick_all_vjp(K: numpy.ndarray, order: typing.SupportsInt | typing.SupportsIndex, G_bar: numpy.ndarray, mu: typing.Any, most_bytes: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float64], typing.Any]:
     """
