@@ -32,9 +32,9 @@ struct Net {
 };
 __device__ __forceinline__ Net net_at(uint64_t number) { return {number, net_lanes<float>(static_cast<uint32_t>(number), number)}; }
 
-// All laws but the normal one. `column` counts components for a ball.
+// All laws but the normal one, out of the way of the caller's registers. `column` counts components for a ball.
 template <class Real>
-__device__ __forceinline__ void draw_other_law(uint64_t seed, uint64_t net, const TensorLaw& law, uint32_t tensor, int rows, int columns, uint32_t group,
+__device__ NNQFT_APART void draw_apart(uint64_t seed, uint64_t net, const TensorLaw& law, uint32_t tensor, int rows, int columns, uint32_t group,
                                        uint32_t column, Real* out) {
     const Stream<Real> s{philox_key(seed), net_at(net).lanes, net};
     if (law.law == Law::ball) {
@@ -46,26 +46,17 @@ __device__ __forceinline__ void draw_other_law(uint64_t seed, uint64_t net, cons
     }
 }
 
-// The same out of the way of the registers of a caller that has many.
-template <class Real>
-__device__ NNQFT_APART void draw_apart(uint64_t seed, uint64_t net, const TensorLaw& law, uint32_t tensor, int rows, int columns, uint32_t group,
-                                       uint32_t column, Real* out) {
-    draw_other_law(seed, net, law, tensor, rows, columns, group, column, out);
-}
-
-// Elements (4 group + 0..3, column) of a tensor of one net.
-template <bool kApart = true, class Real>
+// Elements (4 group + 0..3, column) of a tensor of one net. kRare: not only the laws "normal" and "zero" come.
+template <bool kRare = true, class Real>
 __device__ __forceinline__ void draw(const PhiloxKey& key, const Net& net, const TensorLaw& law, uint32_t tensor, int rows, int columns, uint32_t group,
                                      uint32_t column, Real out[4]) {
     if (law.law == Law::normal) {
         draw_normal(net.lanes, key, static_cast<float>(law.scale), tensor, group, column, out);
     } else if (law.law == Law::zero) {
         for (int n = 0; n < 4; ++n) out[n] = Real(0);
-    } else {
+    } else if (kRare) {
         Real other[4];  // an array of its own: what a call sees cannot stay in registers
-        const uint64_t seed = key.k0[0] | key.k1[0] << 32;
-        if (kApart) draw_apart(seed, net.number, law, tensor, rows, columns, group, column, other);
-        else draw_other_law(seed, net.number, law, tensor, rows, columns, group, column, other);
+        draw_apart(key.k0[0] | key.k1[0] << 32, net.number, law, tensor, rows, columns, group, column, other);
         for (int n = 0; n < 4; ++n) out[n] = other[n];
     }
 }

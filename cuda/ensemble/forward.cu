@@ -298,16 +298,18 @@ __global__ void __launch_bounds__(kThreads) factor_kernel(uint32_t n_nets, int n
 }
 
 // One warp per net and output: lanes are points; the output weights of 128 neurons are drawn by the 32 lanes and passed on.
-template <class Real>
+// kRare: laws other than normal and zero.
+template <class Real, bool kRare>
 __global__ void __launch_bounds__(kThreads)
-    readout_kernel(const __grid_constant__ Wave wave, const __grid_constant__ PhiloxKey key, const __grid_constant__ Layer out, int l, const Real* __restrict__ h, Real* __restrict__ fields) {
+    readout_kernel(const __grid_constant__ Wave wave, const __grid_constant__ PhiloxKey key, const __grid_constant__ Layer out, int l,
+                   const Real* __restrict__ h, Real* __restrict__ fields) {
     const uint32_t d_out = static_cast<uint32_t>(out.fan_out);
     const Split p = split(thread_index() / 32, d_out);
     if (p.outer >= wave.count) return;
     const int lane = static_cast<int>(threadIdx.x % 32), m = wave.n_points, quads = (out.fan_in + 3) / 4, pitch = row_pitch(out.fan_in);
     const Net net = net_at(wave.first + p.outer);
     Real b[4];
-    draw<false>(key, net, out.bias, tensor_id(l, kBias), out.fan_out, 1, p.inner / 4, 0u, b);
+    draw<kRare>(key, net, out.bias, tensor_id(l, kBias), out.fan_out, 1, p.inner / 4, 0u, b);
     const Real start = p.inner % 4 < 2 ? (p.inner % 4 == 0 ? b[0] : b[1]) : (p.inner % 4 == 2 ? b[2] : b[3]);
     for (int i0 = 0; i0 < m; i0 += 32) {
         const int i = i0 + lane < m ? i0 + lane : m - 1;
@@ -316,7 +318,7 @@ __global__ void __launch_bounds__(kThreads)
         for (int q0 = 0; q0 < quads; q0 += 32) {
             Real v[4] = {};
             if (q0 + lane < quads)
-                draw<false>(key, net, out.weight, tensor_id(l, kWeight), out.fan_in, out.fan_out, static_cast<uint32_t>(q0 + lane), p.inner, v);
+                draw<kRare>(key, net, out.weight, tensor_id(l, kWeight), out.fan_in, out.fan_out, static_cast<uint32_t>(q0 + lane), p.inner, v);
             const int here = quads - q0 < 32 ? quads - q0 : 32;
             for (int q = 0; q < here; ++q) {
                 const Four<Real> x = load_four(row + 4 * (q0 + q));
@@ -388,13 +390,14 @@ __global__ void __launch_bounds__(kThreads)
     out[index] = fields[field_at(place, n_points, dim_out, index - net * per_net, net)];
 }
 
-// body(C) with C points per thread: 4, 8, 16 or, where registers allow, 32.
+// body(C) with C points per thread: 4, 8 and, where registers allow, 16 or 32.
 template <class Real, class Body>
 cudaError_t with_points(int n_points, Body&& body) noexcept {
+    constexpr bool narrow = sizeof(Real) == sizeof(float);
     if (n_points <= 4) return body(std::integral_constant<int, 4>{});
-    if (n_points <= 8) return body(std::integral_constant<int, 8>{});
-    if (n_points <= 16 || sizeof(Real) == 8) return body(std::integral_constant<int, 16>{});
-    return body(std::integral_constant<int, sizeof(Real) == 8 ? 16 : 32>{});
+    if (n_points <= 8 || !narrow) return body(std::integral_constant<int, 8>{});
+    if (n_points <= 16) return body(std::integral_constant<int, narrow ? 16 : 8>{});
+    return body(std::integral_constant<int, narrow ? 32 : 8>{});
 }
 
 uint64_t group_threads(const Wave& wave, int neurons, int points_per_thread) {
@@ -462,7 +465,10 @@ cudaError_t factors(const Wave& wave, const Real* gram, Real* factor, cudaStream
 
 template <class Real>
 cudaError_t readouts(const Wave& wave, const Layer& out, int l, const Real* h, Real* fields, cudaStream_t stream) noexcept {
-    return launch({blocks_for(uint64_t{32} * wave.count * static_cast<uint64_t>(out.fan_out)), 1, kThreads, 0, stream}, readout_kernel<Real>, wave, philox_key(wave.seed), out, l, h, fields);
+    const auto rare = [](const TensorLaw& law) { return law.law != Law::normal && law.law != Law::zero; };
+    const auto kernel = rare(out.weight) || rare(out.bias) ? readout_kernel<Real, true> : readout_kernel<Real, false>;
+    return launch({blocks_for(uint64_t{32} * wave.count * static_cast<uint64_t>(out.fan_out)), 1, kThreads, 0, stream}, kernel, wave, philox_key(wave.seed), out, l, h,
+                  fields);
 }
 
 template <class Real>
