@@ -67,21 +67,25 @@ def test_outputs_have_the_bits_of_the_cpu(name, sampler):
 def test_accumulators_have_the_bits_of_the_cpu(name, sampler, estimator):
     net, x = NETWORKS[name]
     x = x[:4]
-    run = lambda **k: correlators(net, x, orders=(2,), n_nets=57, sampler=sampler, estimator=estimator, seed=9, **k)  # noqa: E731
+    run = lambda **k: correlators(net, x, orders=(2,), n_nets=57, sampler=sampler, estimator=estimator, seed=9, **k)
     on_device, on_cpu = (run(device=device) for device in ("cuda", "cpu"))
     assert state(on_device) == state(on_cpu)
 
 
-@pytest.mark.parametrize(("orders", "n_points", "block"), [((2, 4), 6, 256), ((2, 4, 6), 3, 48), ((2, 4, 6, 8), 2, 528), ((2, 4), 17, 16)])
+@pytest.mark.parametrize(
+    ("orders", "n_points", "block"), [((2, 4), 6, 256), ((2, 4, 6), 3, 48), ((2, 4, 6, 8), 2, 528), ((2, 4), 17, 16)]
+)
 def test_all_orders_and_block_sizes(orders, n_points, block):
     net, x = erf_net(10, dim_in=1), np.linspace(-1, 1, n_points)[:, None]
-    run = lambda **k: correlators(net, x, orders=orders, n_nets=1000, start=2 * block, block=block, estimator="direct", **k)  # noqa: E731
+    run = lambda **k: correlators(
+        net, x, orders=orders, n_nets=1000, start=2 * block, block=block, estimator="direct", **k
+    )
     assert state(run(device="cuda")) == state(run(device="cpu"))
 
 
 def test_listed_moments_have_the_bits_of_the_cpu():
     net, x = relu_net(8, dim_in=2), RNG.normal(size=(40, 2))
-    run = lambda **k: correlators(net, x, n_nets=300, indices={4: [[0, 7, 7, 39], [3, 4, 5, 6]]}, **k)  # noqa: E731
+    run = lambda **k: correlators(net, x, n_nets=300, indices={4: [[0, 7, 7, 39], [3, 4, 5, 6]]}, **k)
     for estimator in ("direct", "gram", "neuron"):
         assert state(run(estimator=estimator, device="cuda")) == state(run(estimator=estimator))
 
@@ -107,7 +111,9 @@ def test_results_have_their_stored_bits():
         "layer law outputs": outputs(deep, x3, start=7, stop=100, seed=1, sampler="layer", device="cuda"),
     }
     for estimator in ("direct", "gram", "neuron"):
-        program = _core.dense_program({"direct": 3, "gram": 6, "neuron": 3}[estimator], [1, 2, 3] if estimator == "gram" else [2, 4, 6])
+        program = _core.dense_program(
+            {"direct": 3, "gram": 6, "neuron": 3}[estimator], [1, 2, 3] if estimator == "gram" else [2, 4, 6]
+        )
         sums = _core.Accumulator(program.n_sums, 256)
         DeviceEnsemble(net.bind(x, seed=1, estimator=estimator), [0]).run(program, 0, 700, 2, sums)
         got[f"{estimator} sums"] = sums.total()
@@ -119,7 +125,7 @@ def test_results_have_their_stored_bits():
 
 def test_a_device_and_the_cpu_share_a_run():
     net = erf_net(12, dim_in=1)
-    run = lambda **k: correlators(net, X1, block=64, seed=4, **k)  # noqa: E731
+    run = lambda **k: correlators(net, X1, block=64, seed=4, **k)
     whole = run(n_nets=2000)
     assert state(run(n_nets=640, device="cuda") + run(n_nets=1360, start=640)) == state(whole)
     assert state(run(n_nets=640) + run(n_nets=1360, start=640, device="cuda")) == state(whole)
@@ -130,12 +136,14 @@ def test_several_devices_share_a_run(cupy):
     if count < 2:
         pytest.skip("this machine has one device")
     net, devices = erf_net(5, dim_in=1), [f"cuda:{i}" for i in range(count)]
-    assert state(correlators(net, X1, n_nets=3000, block=16, device=devices)) == state(correlators(net, X1, n_nets=3000, block=16))
+    assert state(correlators(net, X1, n_nets=3000, block=16, device=devices)) == state(
+        correlators(net, X1, n_nets=3000, block=16)
+    )
 
 
 def test_a_checkpoint_of_the_cpu_is_resumed_on_a_device(tmp_path):
     net, path = erf_net(5, dim_in=1), tmp_path / "run.npz"
-    run = lambda n, **k: correlators(net, X1, n_nets=n, block=16, seed=1, **k)  # noqa: E731
+    run = lambda n, **k: correlators(net, X1, n_nets=n, block=16, seed=1, **k)
     run(320, checkpoint=path)
     assert state(run(1000, checkpoint=path, device="cuda")) == state(run(1000))
     assert state(run(1000, checkpoint=path)) == state(run(1000))
@@ -158,7 +166,10 @@ def test_steps_that_end_early_are_made_up_for():
     """What is counted already is not counted again, whoever counted it."""
     net = erf_net(5, dim_in=1)
     plan = correlators(net, X1, n_nets=16, block=16)._plan
-    kernel, sums, want = net.bind(X1, seed=1, estimator="gram"), *(_core.Accumulator(plan.program.n_sums, 16) for _ in range(2))
+    kernel, sums, want = (
+        net.bind(X1, seed=1, estimator="gram"),
+        *(_core.Accumulator(plan.program.n_sums, 16) for _ in range(2)),
+    )
     kernel.run(plan.program, 160, 320, 1, sums)
     DeviceEnsemble(kernel, [0]).run(plan.program, 0, 1000, 1, sums)
     kernel.run(plan.program, 0, 1000, 1, want)
@@ -169,9 +180,10 @@ def test_blocks_that_are_not_finite_are_set_aside():
     net = Network(1, (4,), activation="exp", sigma_w=40.0)
     bad = set()
     for device in ("cuda", "cpu"):
+        result = correlators(net, [[9.0]], orders=(2,), n_nets=4096, estimator="direct", device=device)
         with pytest.warns(NNQFTWarning, match="gave NaN or infinity"):
-            result = correlators(net, [[9.0]], orders=(2,), n_nets=4096, estimator="direct", device=device)
-            assert np.isnan(result.full(2).mean).all()
+            mean = result.full(2).mean
+        assert np.isnan(mean).all()
         bad.add((result._sums.bad_blocks, result._sums.first_bad))
     assert len(bad) == 1 and min(bad)[0] > 0
 

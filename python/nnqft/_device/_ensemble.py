@@ -19,6 +19,7 @@ _SCRATCH = 1 << 29  # bytes to aim at: enough nets in flight to fill a device
 _ROWS = 1 << 26  # bytes of block sums per step
 _FIRST_STEP = 2e10  # instructions: a millisecond of a large device
 _STEP = (0.010, 0.040)  # seconds that a step should take
+_POLL = 1e-4  # s between looks at a copy
 
 
 class DeviceEnsemble:
@@ -59,12 +60,23 @@ class DeviceEnsemble:
             scratch = _backend.workspace(cuda.ensemble_scratch(plan, min(step, last - first), False))
             for start in _runs.paced(starts, report=watch, size=lambda start: min(step, last - start)):
                 count = min(step, last - start)
-                cuda.ensemble_outputs(index, plan, start, count, constants.data.ptr, out[start - first :].data.ptr, scratch.data.ptr, stream)
+                cuda.ensemble_outputs(
+                    index,
+                    plan,
+                    start,
+                    count,
+                    constants.data.ptr,
+                    out[start - first :].data.ptr,
+                    scratch.data.ptr,
+                    stream,
+                )
         return out
 
     def _plan(self, program, block):
         capsule = None if program is None else program.capsule
-        return _backend.cuda_module().ensemble_plan(self._kernel.capsule, capsule, self._kernel.float64, block, _SCRATCH)
+        return _backend.cuda_module().ensemble_plan(
+            self._kernel.capsule, capsule, self._kernel.float64, block, _SCRATCH
+        )
 
 
 def _uploaded(plan):
@@ -99,33 +111,37 @@ class _Shares:
 
 
 class _Runner:
-    """One device's part of a run."""
+    """One device's part of a run: while it computes a step, the sums of the one before travel and those before that are added."""
 
     def __init__(self, plan, index, stream, n_sums, into, threads, watch, shares):
         self._plan, self._index, self._stream, self._n_sums = plan, index, stream, n_sums
         self._into, self._threads, self._watch, self._shares = into, threads, watch, shares
-        self._cuda, self._constants = _backend.cuda_module(), _uploaded(plan)
+        self._module, self._constants = _backend.cuda_module(), _uploaded(plan)
         self._most = max(1, _ROWS // (8 * n_sums))
-        per_block = self._cuda.ensemble_work(plan) * into.block
+        per_block = self._module.ensemble_work(plan) * into.block
         self._blocks = min(self._most, max(1, int(_FIRST_STEP / per_block)))
         self._scratch = None
-        self._rows = [None, None]  # (on the device, on the host) of the two steps in flight
+        self._rows = [
+            None
+        ] * 3  # (on the device, on the host): of the step in flight, of the one that travels, and a free one
         self._flying = collections.deque()
+        self._cuda = _backend.cupy_module().cuda
+        self._copies = self._cuda.Stream(non_blocking=True)
 
     def run(self, stop):
         try:
             began = time.perf_counter()
             for step, (start, end) in enumerate(_runs.paced(self._steps(), stop=stop)):
-                self._land(1)  # paced() has seen the end of all steps but the last
-                self._launch(step % 2, start, end)
+                self._launch(step % len(self._rows), start, end)
+                self._land(2)
                 now = time.perf_counter()
                 self._adapt(now - began)
                 began = now
-            _backend.synchronize()
             if not stop.is_set():
                 self._land(0)
         finally:
-            _backend.synchronize()  # the host's rows are being written until then
+            _backend.synchronize()
+            self._copies.synchronize()  # the host's rows are being written until then
 
     def _steps(self):
         while (share := self._shares.take(self._blocks)) is not None:
@@ -140,19 +156,26 @@ class _Runner:
 
     def _launch(self, slot, start, end):
         blocks = -(-(end - start) // self._into.block)
-        need = self._cuda.ensemble_scratch(self._plan, end - start, True)
+        need = self._module.ensemble_scratch(self._plan, end - start, True)
         if self._scratch is None or self._scratch.size < need:
             self._scratch = None  # back to the pool before asking for more
             self._scratch = _backend.workspace(need)
         if self._rows[slot] is None or len(self._rows[slot][0]) < blocks:
-            self._rows[slot] = _backend.empty((blocks, self._n_sums), np.float64), _backend.pinned((blocks, self._n_sums), np.float64)
-        device, host = (rows[:blocks] for rows in self._rows[slot])
-        self._cuda.ensemble_block_sums(self._index, self._plan, start, end - start, self._constants.data.ptr, device.data.ptr, self._scratch.data.ptr, self._stream)
-        device.get(out=host, blocking=False)
-        self._flying.append((start, end, host))
+            shape = (blocks, self._n_sums)
+            self._rows[slot] = _backend.empty(shape, np.float64), _backend.pinned(shape, np.float64)
+        sums, host = (rows[:blocks] for rows in self._rows[slot])
+        addresses = (x.data.ptr for x in (self._constants, sums, self._scratch))
+        self._module.ensemble_block_sums(self._index, self._plan, start, end - start, *addresses, self._stream)
+        self._copies.wait_event(self._cuda.get_current_stream().record(self._cuda.Event(disable_timing=True)))
+        sums.get(stream=self._copies, out=host, blocking=False)
+        copied = self._copies.record(self._cuda.Event(disable_timing=True))
+        self._flying.append((start, end, host, copied))
 
     def _land(self, most):
+        """Adds the rows of all steps but the last `most`."""
         while len(self._flying) > most:
-            start, end, host = self._flying.popleft()
+            start, end, host, copied = self._flying.popleft()
+            while not copied.done:
+                time.sleep(_POLL)
             self._into.add_rows(start, end, host, self._threads)
             self._shares.finish(end - start, self._watch)
