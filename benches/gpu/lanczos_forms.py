@@ -9,8 +9,6 @@ The Lanczos around them keeps alpha and beta on the device and makes one pass of
 torch runs on the CPU too (`place="cpu"`), where answers are checked without a device.
 """
 
-from functools import partial
-
 import numpy as np
 
 __all__ = ["cupy_lanczos", "hessian_forms", "torch_lanczos"]
@@ -135,4 +133,4 @@ def repeated(call, units, wait):
         wait()
         return times * units
 
-    return partial(run)
+    return run
