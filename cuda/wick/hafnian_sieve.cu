@@ -18,6 +18,9 @@ constexpr unsigned kParts = 264;         // blocks for the few states at the top
 template <class E>
 constexpr int kWidth = E::size == 1 ? 8 : 4;  // coefficients of a thread; the sums, and as many factors and three more, lie in registers
 
+template <class E>
+constexpr int kBlocks = E::size == 1 ? 4 : 3;  // that a multiprocessor has registers for
+
 // ---------------------------------------------------------------- products
 
 template <class E, int Shift, int W, int... J>
@@ -129,18 +132,18 @@ __device__ void prepare(const SieveTask* __restrict__ tasks, const SieveLayout& 
 
 // The root: 1, then the input; room for intermediate results lies before the rows of b.
 template <class E>
-__global__ void plant_kernel(const double* __restrict__ input, int count, int head, int spare, double* __restrict__ state) {
+__global__ void plant_kernel(const double* __restrict__ input, int count, int head, int spare, int stride, double* __restrict__ state) {
     const int first = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     if (first == 0) E::one().store(state);
     for (int i = first; i < count; i += static_cast<int>(gridDim.x * blockDim.x)) {
-        E::load(input + i * E::size).store(state + (i + 1 < head - spare ? i + 1 : i + 1 + spare) * E::size);
+        E::load(input + i * E::size).store(state + (i + 1 < head - spare ? i + 1 : i + 1 + spare) * stride * E::size);
     }
 }
 
 // Children 2 i and 2 i + 1 of states i = blockIdx.x of a level, or (children = 1) the first one alone. The factors are brought to shared
 // memory; blockIdx.y shares out the tasks.
 template <class E>
-__global__ void __launch_bounds__(kThreads, 4)
+__global__ void __launch_bounds__(kThreads, kBlocks<E>)
     expand_kernel(const SieveTask* __restrict__ tasks, const __grid_constant__ SieveLayout level, int child_stride, int64_t child_size, int children,
                   const double* __restrict__ states, double* __restrict__ out) {
     constexpr int W = kWidth<E>;
@@ -181,7 +184,7 @@ struct Subtree {
 
 // One block, one subtree: its sum over signs.
 template <class E>
-__global__ void __launch_bounds__(kThreads, 4)
+__global__ void __launch_bounds__(kThreads, kBlocks<E>)
     subtree_kernel(const SieveTask* __restrict__ tasks, const __grid_constant__ Subtree subtree, const double* __restrict__ states, double* __restrict__ sums) {
     constexpr int W = kWidth<E>;
     NNQFT_DYNAMIC_SHARED(double, shared);
@@ -366,7 +369,7 @@ cudaError_t SieveWalk::run(const SieveMemory& memory, const double* input, doubl
         const SieveLayout& root = tables_.level[0];
         const int count = tables_.inputs();
         const unsigned blocks = static_cast<unsigned>(count) / 256 + 1;
-        status = launch({blocks, 1, 256, 0, stream}, plant_kernel<E>, input, count, root.head, root.spare, memory.workspace);
+        status = launch({blocks, 1, 256, 0, stream}, plant_kernel<E>, input, count, root.head, root.spare, root.stride, memory.workspace);
         begun_ = true;
         count_[0] = 1;
     }

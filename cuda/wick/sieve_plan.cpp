@@ -19,8 +19,9 @@ struct Numbers {
     int g() const { return 0; }
     int d(int i) const { return 1 + i; }
     int v(int i) const { return 1 + squares + i; }
-    int between(int i) const { return 1 + squares + (mean ? vertices() : 0) + i; }
-    int head() const { return between(spare); }
+    // Behind a polynomial that nobody writes: factors are read a little beyond their ends.
+    int between(int i) const { return 1 + squares + (mean ? vertices() : 0) + 2 * i + 1; }
+    int head() const { return between(spare) - 1; }
     int row(int k) const { return head() + k * (k - 1) / 2; }
     int b(int j, int k) const { return row(std::max(j, k)) + std::min(j, k); }
     int count() const { return row(vertices()); }
@@ -29,7 +30,9 @@ struct Numbers {
 class Level {
 public:
     Level(SieveTables& tables, const Numbers& numbers, int length) : tables_(tables), n_(numbers), length_(length) {
-        layout_ = {n_.count(), length, length | 1, n_.count() * (length | 1), n_.spare, n_.head(), n_.count(), 0, -1, {}};
+        constexpr int kShortest = 9;  // factors are read 8 numbers at a time, which are to lie in two polynomials at most
+        const int stride = std::max(length | 1, kShortest);
+        layout_ = {n_.count(), length, stride, n_.count() * stride, 2 * n_.spare, n_.head(), n_.count(), 0, -1, {}};
     }
 
     void pair(const Numbers& child) {
