@@ -161,7 +161,7 @@ void bind_hafnian(py::module_& m) {
         [](const py::object& K, const py::object& mu, const py::object& repeats, const py::function& sum) -> py::object {
             const Arguments in = checked(K, mu, repeats);
             const FpEnvironment guard;
-            const HafnianResult result = hafnian(in.problem, [&](const SievePlan& plan, SieveNumbers numbers, const std::vector<double>& input,
+            const HafnianResult result = hafnian(in.problem, SignSum([&](const SievePlan& plan, SieveNumbers numbers, const std::vector<double>& input,
                                                                  std::vector<double>& total) {
                 const char* const kind = numbers == SieveNumbers::real ? "real" : numbers == SieveNumbers::complex ? "complex" : "integer";
                 const py::array_t<double> values(static_cast<py::ssize_t>(input.size()), input.data());
@@ -170,11 +170,25 @@ void bind_hafnian(py::module_& m) {
                 if (found.size() != (numbers == SieveNumbers::complex ? 2 : 1)) throw ShapeError("the sum over signs must be one number");
                 total.assign(found.data(), found.data() + found.size());
                 return true;
-            });
+            }));
             return number(in.problem, result.value);
         },
         arg("K"), arg("mu"), arg("repeats"), arg("sum"),
         "haf(K, mu; repeats) by the sieve, its sum over signs by sum((vertices, squares, mean, levels), 'real' | 'complex' | 'integer', numbers) -> array (1 or 2).");
+    m.def(
+        "hafnian_with_multisets",
+        [](const py::object& K, const py::object& mu, const py::object& repeats, const py::function& sum) -> py::object {
+            const Arguments in = checked(K, mu, repeats);
+            const FpEnvironment guard;
+            const HafnianResult result = hafnian(in.problem, MultisetSum([&](const MultisetRecursion& r, std::complex<double>& value) {
+                const auto array = [](const auto& x) { return py::array(static_cast<py::ssize_t>(x.size()), x.data()); };
+                value = sum(r.complex, r.mean, array(r.K), array(r.mu), array(r.repeats)).cast<std::complex<double>>();
+                return true;
+            }));
+            return number(in.problem, result.value);
+        },
+        arg("K"), arg("mu"), arg("repeats"), arg("sum"),
+        "haf(K, mu; repeats) by the recursion over sub-multisets, by sum(complex, mean, K (m m), mu (m), repeats (m)) -> number.");
     m.def(
         "hafnian_derivative",
         [](const py::object& K, const py::object& mu, const py::object& repeats, unsigned threads, const py::object& progress) {

@@ -73,6 +73,8 @@ HafnianResult hafnian(const HafnianProblem& problem, const SignSum& sum) {
     return sieve_value(request, sieve, sum);
 }
 
+HafnianResult hafnian(const HafnianProblem& problem, const MultisetSum& sum) { return multisets_value(Request(problem), sum); }
+
 bool hafnian_derivative(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll, double* K_bar, double* mu_bar) {
     const Request request(problem, false);
     const std::int64_t m = problem.points;

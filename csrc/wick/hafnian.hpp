@@ -56,6 +56,17 @@ using SignSum = std::function<bool(const SievePlan& plan, SieveNumbers numbers, 
 // By the sieve, for a problem whose method that is: the same value, with the sum over signs found by `sum`.
 HafnianResult hafnian(const HafnianProblem& problem, const SignSum& sum);
 
+// The recursion over sub-multisets (hafnian_multisets.hpp) on points in its order: K (m, m), mu (m), zeros without a mean, (re, im) where complex.
+struct MultisetRecursion {
+    bool complex, mean;
+    std::vector<double> K, mu;
+    std::vector<std::int32_t> repeats;  // rising
+};
+using MultisetSum = std::function<bool(const MultisetRecursion& recursion, std::complex<double>& value)>;
+
+// For a problem whose method that is.
+HafnianResult hafnian(const HafnianProblem& problem, const MultisetSum& sum);
+
 // d haf / d K_ij into K_bar (m, m), where K_ij and K_ji are one variable and each holds half, and d haf / d mu_i into mu_bar (m), null
 // without mean; (re, im) where complex. About four times the work; false if poll gave up.
 bool hafnian_derivative(const HafnianProblem& problem, Isa isa, unsigned threads, const HafnianPoll& poll, double* K_bar, double* mu_bar);

@@ -1,5 +1,6 @@
 #include "wick/hafnian_multisets.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <type_traits>
@@ -20,28 +21,44 @@ struct Table {
     T without(std::size_t i, std::size_t j) const { return haf[haf.size() - 1 - stride[i] - stride[j]]; }
 };
 
-// The point of highest multiplicity is the fastest index.
+// The points in the order of the recursion: the one of highest multiplicity is the fastest index.
+std::vector<std::size_t> order_of(const Request& request) {
+    std::vector<std::size_t> order(request.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return request.repeats(a) < request.repeats(b); });
+    return order;
+}
+
+template <class T>
+struct Theory {
+    std::vector<T> K, mu;
+    std::vector<std::int32_t> r;
+
+    Theory(const Request& request, const Scales& s, const std::vector<std::size_t>& order) : K(order.size() * order.size()), mu(order.size(), T(0)) {
+        const std::size_t m = order.size();
+        const auto number = [&](const double* x, int shift) {
+            if constexpr (std::is_same_v<T, double>) return std::ldexp(x[0], shift);
+            else return T(std::ldexp(x[0], shift), std::ldexp(x[1], shift));
+        };
+        for (std::size_t i = 0; i < m; ++i) {
+            r.push_back(request.repeats(order[i]));
+            for (std::size_t j = 0; j < m; ++j) {
+                const std::size_t a = std::min(order[i], order[j]), b = std::max(order[i], order[j]);
+                K[i * m + j] = number(request.K(a, b), s(a) + s(b));
+            }
+            if (request.mean) mu[i] = number(request.mu(order[i]), s(order[i]));
+        }
+    }
+};
+
 template <class T>
 Table<T> table_of(const Request& request, const Scales& s) {
     const std::size_t m = request.size();
-    std::vector<std::size_t> order(m);
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return request.repeats(a) < request.repeats(b); });
-    const auto number = [&](const double* x, int shift) {
-        if constexpr (std::is_same_v<T, double>) return std::ldexp(x[0], shift);
-        else return T(std::ldexp(x[0], shift), std::ldexp(x[1], shift));
-    };
-    std::vector<T> K(m * m), mu(m, T(0));
-    std::vector<std::int32_t> r(m);
+    const std::vector<std::size_t> order = order_of(request);
+    const Theory<T> theory(request, s, order);
+    const std::vector<T>&K = theory.K, &mu = theory.mu;
+    const std::vector<std::int32_t>& r = theory.r;
     std::vector<std::size_t> stride(m + 1, 1);
-    for (std::size_t i = 0; i < m; ++i) {
-        r[i] = request.repeats(order[i]);
-        for (std::size_t j = 0; j < m; ++j) {
-            const std::size_t a = std::min(order[i], order[j]), b = std::max(order[i], order[j]);
-            K[i * m + j] = number(request.K(a, b), s(a) + s(b));
-        }
-        if (request.mean) mu[i] = number(request.mu(order[i]), s(order[i]));
-    }
     for (std::size_t i = m; i-- > 0;) stride[i] = stride[i + 1] * static_cast<std::size_t>(r[i] + 1);
     // stride[i + 1]: step of point i
     const std::size_t last = m - 1, row = static_cast<std::size_t>(r[last]) + 1;
@@ -112,6 +129,19 @@ double multisets_bytes(const Request& request) { return states(request) * sizeof
 std::complex<double> multisets_value(const Request& request) {
     const Scales s(request);
     return scaled(request.complex ? table_of<Complex>(request, s).whole() : Complex(table_of<double>(request, s).whole()), s.exponent_back());
+}
+
+HafnianResult multisets_value(const Request& request, const MultisetSum& sum) {
+    const Scales s(request);
+    const auto run = [&](const auto& theory) -> HafnianResult {
+        const auto parts = static_cast<std::size_t>(request.parts);
+        const double *K = reinterpret_cast<const double*>(theory.K.data()), *mu = reinterpret_cast<const double*>(theory.mu.data());
+        Complex value;
+        if (!sum({request.complex, request.mean, {K, K + theory.K.size() * parts}, {mu, mu + theory.mu.size() * parts}, theory.r}, value)) return {0.0, false};
+        return {scaled(value, s.exponent_back())};
+    };
+    const std::vector<std::size_t> order = order_of(request);
+    return request.complex ? run(Theory<Complex>(request, s, order)) : run(Theory<double>(request, s, order));
 }
 
 void multisets_slopes(const Request& request, const Slopes& out) { request.complex ? slopes<Complex>(request, out) : slopes<double>(request, out); }

@@ -16,6 +16,7 @@ double multisets_work(const Request& request);
 double multisets_bytes(const Request& request);
 
 std::complex<double> multisets_value(const Request& request);
+HafnianResult multisets_value(const Request& request, const MultisetSum& sum);  // the recursion itself is left to `sum`
 void multisets_slopes(const Request& request, const Slopes& out);
 
 }  // namespace nnqft

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/wick/all_multisets.hpp"
+#include "cuda/wick/hafnian_multisets.hpp"
 #include "cuda/wick/hafnian_sieve.hpp"
 #include "cuda/wick/moments.hpp"
 #include "cuda/wick/small_batch.hpp"
@@ -180,4 +181,15 @@ void bind_wick(py::module_& m) {
                                         device_pointer<double>(out, first >= last, "out"), stream_of(stream)), "all_multisets");
     }, arg("device"), arg("m"), arg("order"), arg("first"), arg("last"), arg("K"), arg("mu"), arg("counts"), arg("below"), arg("second"), arg("exponents"),
        arg("out"), arg("stream"), Release());
+
+    m.def("recursion_size", [](const std::vector<std::int32_t>& repeats) { return cuda::RecursionShape(repeats).stride[0]; }, arg("repeats"),
+          "Numbers in the table of hafnian_multisets().");
+    m.def("hafnian_multisets", [](int device, const std::vector<std::int32_t>& repeats, bool complex, bool mean, std::uintptr_t K, std::uintptr_t mu,
+                                  std::uintptr_t table, std::uintptr_t stream) {
+        const cuda::RecursionShape shape(repeats);
+        cuda::use_device(device);
+        cuda::check(cuda::hafnian_multisets(shape, complex, mean, device_pointer<double>(K, false, "K"), device_pointer<double>(mu, false, "mu"),
+                                            device_pointer<double>(table, false, "table"), stream_of(stream)), "hafnian_multisets");
+    }, arg("device"), arg("repeats"), arg("complex"), arg("mean"), arg("K"), arg("mu"), arg("table"), arg("stream"), Release(),
+       "haf of all sub-multisets; the last number of the table is that of the whole.");
 }

@@ -56,7 +56,7 @@ def hafnian(K, *, mu=None, repeats=None, device=None, threads=None, max_seconds=
     ArgumentError
         If a value is not finite, K is not symmetric (|K_ij - K_ji| may reach 1e-12 of the smaller of the two rows' largest
         entries; the upper triangle is used), a count is negative or fractional, or the work or memory cannot be afforded;
-        or a device is asked for a complex hafnian of up to 12 points or one of few points with many repeats: neither is a sieve.
+        or a device is asked for a complex hafnian of up to 12 points.
     DeviceError
         If the device is missing, or its memory too small (a sieve takes about a gigabyte).
 

@@ -103,6 +103,9 @@ class _Host:
         return np.require(x, requirements="CA")
 
 
+_HOST = _Host()
+
+
 class _Device:
     """Arrays as a device's kernels take them."""
 
@@ -165,7 +168,7 @@ def _limits(threads, max_seconds):
     return 0 if threads is None else thread_count(threads), max_seconds
 
 
-def _arrays(K, index, mu, packed, who, take=_Host()):
+def _arrays(K, index, mu, packed, who, take=_HOST):
     """C-contiguous arrays of matching shapes, or an error that says what is wrong. Values are checked by the kernels."""
     K = _array(K, "K", None, who, take)
     if index is not None:
@@ -194,7 +197,7 @@ def _arrays(K, index, mu, packed, who, take=_Host()):
     return K, index, None if mu is None else _array(mu, "mu", mu_shape, who, take)
 
 
-def _array(x, name, shape, who, take=_Host()):
+def _array(x, name, shape, who, take=_HOST):
     if x is None:
         raise ShapeError(f"{name} is missing: {who} takes a float64 array")
     x = take(x, np.float64)

@@ -30,19 +30,29 @@ def multiply_adds_per_second(index):
 
 def hafnian(K, mu, repeats, *, index, report):
     """haf(K, mu; repeats) of checked arrays on the host."""
-    method, work, *_ = _core.hafnian_work(K, mu, repeats)
+    method, *_ = _core.hafnian_work(K, mu, repeats)
     if method == "none":
         return _core.hafnian(K, mu, repeats, 1, None)
     if method == "minors" and K.dtype == np.float64:
         tuples = np.arange(len(K), dtype=np.int32)[None]
         return float(hafnian_batch(K, tuples, mu, False, index=index).get()[0])
+    if method == "multisets":
+        return _core.hafnian_with_multisets(K, mu, repeats, lambda *theory: _sum_over_multisets(*theory, index))
     if method != "sieve":
-        raise ArgumentError(
-            f"no kernel of a device does this hafnian: {work:.1e} multiply-adds of a recursion over subsets or sub-multisets; call hafnian() without device"
-        )
+        raise ArgumentError(f"no kernel of a device does complex hafnians of {len(K)} points: call hafnian() without device")
     return _core.hafnian_with(
         K, mu, repeats, lambda shape, numbers, values: _sum_over_signs(shape, numbers, values, index, report)
     )
+
+
+def _sum_over_multisets(complex_numbers, mean, K, mu, repeats, index):
+    cupy, cuda = _backend.cupy_module(), _backend.cuda_module()
+    parts, repeats = 2 if complex_numbers else 1, repeats.tolist()
+    with _backend.on_device(index) as stream:
+        K, mu = cupy.asarray(K), cupy.asarray(mu)
+        table = _backend.empty((cuda.recursion_size(repeats), parts), np.float64)
+        cuda.hafnian_multisets(index, repeats, complex_numbers, mean, *map(_backend.address, (K, mu, table)), stream)
+        return complex(*table[-1].get())
 
 
 def _sum_over_signs(shape, numbers, values, index, report):
