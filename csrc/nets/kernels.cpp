@@ -342,8 +342,6 @@ NNQFT_HD void outer_any(int vectors, std::int64_t samples, std::int64_t ld, std:
     }
 }
 
-constexpr std::int64_t kDeep = 128;  // samples of a turned panel that stay in the first-level cache while all of `left` passes: 32 KiB
-
 template <class T>
 void outer(std::int64_t samples, std::int64_t ld, std::int64_t n_out, std::int64_t n_in, const Pair<T>* pairs, int n_pairs, bool add, T* out,
            std::int64_t step) {
@@ -354,19 +352,15 @@ void outer(std::int64_t samples, std::int64_t ld, std::int64_t n_out, std::int64
             add = true;
             continue;
         }
-        const std::int64_t stride = samples * kTurn, pieces = (samples + kDeep - 1) / kDeep, piece = (samples + pieces - 1) / pieces;
-        for (std::int64_t s = 0; s < samples; s += piece, add = true) {
-            const std::int64_t depth = samples - s < piece ? samples - s : piece;
-            const T* const left = pairs[p].left + s;
-            for (std::int64_t k = 0; k < n_in; k += wide) {
-                const T *const turned = pairs[p].turned + k / kTurn * stride + s * kTurn + k % kTurn, *ahead = nullptr;
-                const std::int64_t next = k + wide, columns = n_in - k;
-                if (next < n_in) ahead = pairs[p].turned + next / kTurn * stride + s * kTurn + next % kTurn;
-                else if (s + depth < samples) ahead = pairs[p].turned + (s + depth) * kTurn;
-                const auto vectors = static_cast<int>(columns < wide ? (columns + width - 1) / width : kWide);
-                outer_any<T, kWide>(vectors, depth, ld, stride, n_out, left, turned, step, columns, add, out + k, ahead);
-            }
+        const std::int64_t stride = samples * kTurn;
+        for (std::int64_t k = 0; k < n_in; k += wide) {
+            const T* const turned = pairs[p].turned;
+            const std::int64_t next = k + wide, columns = n_in - k;
+            const auto vectors = static_cast<int>(columns < wide ? (columns + width - 1) / width : kWide);
+            outer_any<T, kWide>(vectors, samples, ld, stride, n_out, pairs[p].left, turned + k / kTurn * stride + k % kTurn, step, columns, add,
+                                out + k, next < n_in ? turned + next / kTurn * stride + next % kTurn : nullptr);
         }
+        add = true;
     }
 }
 
