@@ -46,7 +46,7 @@ class Problem:
 
 @cache
 def problem(widths, n, loss="hinge", active=None):
-    """What every contender is given. `active`: the net has learnt, and this fraction of samples is within the margin."""
+    """What every contender is given. `active`: the net has learnt; this fraction of samples is within the margin."""
     rng = np.random.default_rng(0)
     weights = [(rng.standard_normal((b, a)) * np.sqrt(2 / a)).astype(np.float32) for a, b in pairwise(widths)]
     X = rng.standard_normal((n, widths[0])).astype(np.float32)
