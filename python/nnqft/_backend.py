@@ -327,7 +327,7 @@ def asarray(x, *, device="cpu", name="x"):
     Raises
     ------
     ArgumentError
-        If `x` lives on another device, or is masked.
+        If `x` lives on another device, is masked, or is not given away by its library.
     ShapeError
         If `x` holds no numbers.
     DeviceError
@@ -352,7 +352,10 @@ def asarray(x, *, device="cpu", name="x"):
             return cupy.asarray(_host_array(x, name))
         if isinstance(x, cupy.ndarray):
             return x
-        return cupy.from_dlpack(x) if hasattr(x, "__dlpack__") else cupy.asarray(x)
+        try:
+            return cupy.from_dlpack(x) if hasattr(x, "__dlpack__") else cupy.asarray(x)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:  # such as a tensor of torch that wants gradients
+            raise ArgumentError(f"{name} cannot be shared with CuPy: {error}") from error
 
 
 def lives_on_device(x):

@@ -28,6 +28,18 @@ def test_arrays_of_other_libraries_are_taken_without_a_copy(cupy, names, dtype):
         assert np.array_equal(taken.get(), view.get())
 
 
+def test_arrays_that_their_library_does_not_give_away_are_refused_by_name(cupy):
+    class Tensor:
+        def __dlpack_device__(self):
+            return (2, cupy.cuda.runtime.getDevice())
+
+        def __dlpack__(self, **options):
+            raise BufferError("Can't export tensors that require gradient")
+
+    with pytest.raises(ArgumentError, match="^weights cannot be shared with CuPy: .*require gradient"):
+        _backend.asarray(Tensor(), device="cuda", name="weights")
+
+
 def test_a_call_runs_where_its_arrays_are(cupy):
     x, host = cupy.ones(3), np.ones(3)
     here = f"cuda:{x.device.id}"
