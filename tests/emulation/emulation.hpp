@@ -4,7 +4,7 @@
 // reaches, a shuffle from a lane outside the mask.
 //
 // Two ways to find races: run the threads in another order (set_order, or NNQFT_EMULATION_ORDER=reverse|shuffled) and compare
-// the results; or build with -fsanitize=thread, which then sees every CUDA thread as a thread of its own, ordered with
+// the results; or build with NNQFT_RACES=ON, which then sees every CUDA thread as a thread of its own, ordered with
 // the rest of its block by __syncthreads and __syncwarp only.
 #pragma once
 
