@@ -141,16 +141,31 @@ def test_wishart_moments_and_the_law_of_marchenko_and_pastur():
     assert (pdf_error < 0.1).all()
 
 
-def test_a_hinge_hessian_with_84_weights_meets_its_bar():
+def test_the_distance_of_a_hinge_hessian_with_84_weights_is_the_noise_of_its_probes():
     eigenvalues = np.array(EXACT["relu_hinge"]["d4_5-6-5-4-1"]["eigs"])
     Q = np.linalg.qr(np.random.default_rng(9).normal(size=(84, 84)))[0]
     A = (Q * eigenvalues) @ Q.T
-    law = SpectralDensity.from_eigenvalues(eigenvalues)
-    runs = [slq((A + A.T) / 2, 40, probes=20, seed=seed) for seed in range(8)]
-    # 0.0032 in the basis of the weights, where +-1 probes meet zero diagonal blocks; twice that in a random basis.
-    assert np.mean([wasserstein(S, law, *law.edges) for S in runs]) < 0.008
+    A, law = (A + A.T) / 2, SpectralDensity.from_eigenvalues(eigenvalues)
+    low, high = law.edges
+    x = np.linspace(low, high, 2001)
+
+    def distance(S):
+        return np.trapezoid(abs(S.cdf(x, sigma=0) - law.cdf(x)), x) / (high - low)
+
+    def expected(S):  # E|F_S - F| of a normal law, integrated
+        return np.sqrt(2 / np.pi) * np.trapezoid(S.cdf(x, sigma=0, stderr=True)[1], x) / (high - low)
+
+    runs = [slq(A, 40, probes=20, seed=seed) for seed in range(24)]
+    found = np.array([distance(S) for S in runs])
+    # 0.006 here and 0.005 in the basis of the weights, where +-1 probes meet zero diagonal blocks. One seed scatters by
+    # 35 %, so that one in twenty reaches 0.0032; the mean of 24 is known to 7 %, its expectation from error bars to 3 %.
+    assert np.mean(found) == pytest.approx(np.mean([expected(S) for S in runs]), rel=0.3)
+    assert found.min() < 0.005 < np.mean(found) < 0.0075
+    # More steps do not help: 84 resolve everything. More probes do, as 1 / sqrt(probes), down to what 40 steps leave open.
+    assert np.mean([distance(slq(A, 84, probes=20, seed=seed)) for seed in range(12)]) > 0.7 * np.mean(found)
+    assert distance(slq(A, 40, probes=2000, seed=1)) < 0.4 * np.mean(found)
     S = runs[0]
-    assert abs(S.moment(1).mean) < 5 * S.moment(1).stderr
+    assert abs(S.moment(1).mean) < 5 * S.moment(1).stderr and S.moment(1).stderr < 0.01
     # tr H^2 / n = E|Hv|^2 / n in every probe, by the Gauss rule
     assert abs(S.moment(2).mean - law.moment(2).mean) < 5 * S.moment(2).stderr
 
