@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/blas.hpp"
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "core/team.hpp"
@@ -39,6 +40,11 @@ public:
 private:
     std::shared_ptr<Operator<float>> narrow_;
     std::vector<float> x_, y_;
+};
+
+// `with _core.BlasThreadsOff():`
+struct Quiet {
+    std::unique_ptr<BlasThreadsOff> off;
 };
 
 struct Search {
@@ -79,6 +85,10 @@ void work(Self self, unsigned threads, const Body& body) {
 
 void bind_restart(py::module_& m) {
     using py::arg;
+    py::class_<Quiet, std::shared_ptr<Quiet>>(m, "BlasThreadsOff", "Context in which scipy's BLAS and LAPACK stay on the calling thread.")
+        .def(py::init<>())
+        .def("__enter__", [](const std::shared_ptr<Quiet>& self) { self->off = std::make_unique<BlasThreadsOff>(); })
+        .def("__exit__", [](const std::shared_ptr<Quiet>& self, const py::args&) { self->off.reset(); });
     py::class_<Search, std::shared_ptr<Search>>(m, "ThickRestart", "Basis of a restarted Lanczos search, and its projection.")
         .def(py::init([](const std::shared_ptr<Operator<double>>& op, std::int64_t size, std::uint64_t seed) {
                  return std::make_shared<Search>(op, size, seed);

@@ -79,8 +79,7 @@ double ThickRestart::apply(Operator<double>& A, const double* x, double* y, Team
 double ThickRestart::norm2(const double* x, Team& team) {
     double sum = 0.0;
     over_rows(n_, 1, partial_, &sum, team, [&](std::int64_t first, std::int64_t rows, double* s) {
-        const double* const column = x + first;
-        kernels().dots(1, rows, 1, &column, x + first, s);
+        gemv('T', rows, 1, 1.0, x + first, rows, x + first, 0.0, s);
     });
     return sum;
 }
@@ -96,17 +95,13 @@ void ThickRestart::scale(double factor, double* x, Team& team) {
 double ThickRestart::orthogonalise(double* w, double square, std::int64_t count, double* h, Team& team) {
     std::vector<double> part(static_cast<std::size_t>(count));
     for (int pass = 0; pass < 2; ++pass) {
-        const auto columns = [&](std::int64_t first) {
-            std::vector<const double*> at(static_cast<std::size_t>(count));
-            for (std::int64_t i = 0; i < count; ++i) at[static_cast<std::size_t>(i)] = column(i) + first;
-            return at;
-        };
         over_rows(n_, count, partial_, part.data(), team, [&](std::int64_t first, std::int64_t rows, double* s) {
-            kernels().dots(1, rows, count, columns(first).data(), w + first, s);
+            gemv('T', rows, count, 1.0, v_.data() + first, ld_, w + first, 0.0, s);
         });
         double left = 0.0;
         over_rows(n_, 1, partial_, &left, team, [&](std::int64_t first, std::int64_t rows, double* s) {
-            kernels().project(1, rows, count, columns(first).data(), part.data(), w + first, s);
+            gemv('N', rows, count, -1.0, v_.data() + first, ld_, part.data(), 1.0, w + first);
+            gemv('T', rows, 1, 1.0, w + first, rows, w + first, 0.0, s);
         });
         for (std::int64_t i = 0; i < count; ++i) h[i] += part[static_cast<std::size_t>(i)];
         const bool again = left < kShortened * kShortened * square;
@@ -134,6 +129,7 @@ void ThickRestart::fresh(std::int64_t j, Team& team) {
 }
 
 void ThickRestart::start(const double* v, Team& team) {
+    const BlasThreadsOff single;
     used_ = kept_ = 0;
     if (!v) return fresh(0, team);
     double largest = 0.0;
@@ -192,17 +188,15 @@ void ThickRestart::extend(Operator<double>& A, std::int64_t to, Team& team) {
 
 void ThickRestart::restart(const double* S, const double* theta, std::int64_t keep, bool random, Team& team) {
     if (keep < 1 || keep > used_) throw ArgumentError("a restart keeps 1 to " + std::to_string(used_) + " vectors");
-    {
-        const BlasThreadsOff single;
-        std::vector<std::vector<double>> rooms(team.threads());
-        team.run(block_count(n_), [&](std::int64_t block, unsigned worker) {
-            std::vector<double>& room = rooms[worker];
-            room.resize(static_cast<std::size_t>(kBlockRows * keep));
-            const std::int64_t first = block * kBlockRows, rows = std::min(kBlockRows, n_ - first);
-            gemm('N', 'N', rows, keep, used_, 1.0, v_.data() + first, ld_, S, used_, 0.0, room.data(), kBlockRows);
-            for (std::int64_t c = 0; c < keep; ++c) std::copy_n(room.data() + c * kBlockRows, rows, column(c) + first);
-        });
-    }
+    const BlasThreadsOff single;
+    std::vector<std::vector<double>> rooms(team.threads());
+    team.run(block_count(n_), [&](std::int64_t block, unsigned worker) {
+        std::vector<double>& room = rooms[worker];
+        room.resize(static_cast<std::size_t>(kBlockRows * keep));
+        const std::int64_t first = block * kBlockRows, rows = std::min(kBlockRows, n_ - first);
+        gemm('N', 'N', rows, keep, used_, 1.0, v_.data() + first, ld_, S, used_, 0.0, room.data(), kBlockRows);
+        for (std::int64_t c = 0; c < keep; ++c) std::copy_n(room.data() + c * kBlockRows, rows, column(c) + first);
+    });
     if (keep < used_ && used_ < n_) std::copy_n(column(used_), n_, column(keep));
     std::fill(t_.begin(), t_.end(), 0.0);
     for (std::int64_t i = 0; i < keep; ++i) t_[static_cast<std::size_t>(i * size_ + i)] = theta[i];
@@ -229,8 +223,7 @@ void ThickRestart::residuals(Operator<double>& A, const double* x, const double*
         over_rows(n_, 1, partial_, out + c, team, [&](std::int64_t first, std::int64_t rows, double* s) {
             double unused;
             kernels().recur(1, rows, y.data() + first, &factor, v + first, &minus, v + first, y.data() + first, &unused);
-            const double* const at = y.data() + first;
-            kernels().dots(1, rows, 1, &at, at, s);
+            gemv('T', rows, 1, 1.0, y.data() + first, rows, y.data() + first, 0.0, s);
         });
         out[c] = std::sqrt(out[c]);
     }

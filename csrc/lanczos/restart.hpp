@@ -36,9 +36,9 @@ public:
     // To `to` <= size vectors. An exception (from the operator, Ctrl-C) leaves every finished step.
     void extend(Operator<double>& A, std::int64_t to, Team& team);
     // V <- V S for S (used x keep, column by column) with orthonormal columns, T <- diag(theta). fresh: v_next becomes a
-    // random vector, as it is anyway if beta is 0; T then forgets nothing only if the kept pairs have converged.
+    // random vector, as it is anyway where beta is 0: for kept pairs that have converged, or their residuals are forgotten.
     void restart(const double* S, const double* theta, std::int64_t keep, bool fresh, Team& team);
-    // columns of V S for S (used x count), into `out` (n x count, column by column).
+    // Columns of V S for S (used x count), into `out` (n x count, column by column).
     void combine(const double* S, std::int64_t count, double* out, Team& team) const;
     // |A x - w x| / |x| for `count` vectors of length n, one after the other; w in units of the scaled operator.
     void residuals(Operator<double>& A, const double* x, const double* w, std::int64_t count, double* out, Team& team);

@@ -13,6 +13,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 from .. import _blas, _core  # noqa: F401  (_blas connects the kernels)
 from .._run import thread_count
@@ -134,10 +135,12 @@ def eigsh(
     tol = (3e-6 if single else 1e-10) if tol is None else float(tol)
     if not (0 < tol < 1):
         raise ArgumentError(f"tol is {tol}; expected a number between 0 and 1")
+    max_restarts = count_argument(max_restarts, "max_restarts", 0)
     search = _Search(op, k, which, tol, size, as_key(seed), thread_count(threads))
     search.start(v0)
-    restarts, verified = search.run(count_argument(max_restarts, "max_restarts", 0), verify)
-    w, V, residuals = search.pairs()
+    with _core.BlasThreadsOff():  # the small eigenproblems would wake them up for nothing
+        restarts, verified = search.run(max_restarts, verify)
+        w, V, residuals = search.pairs()
     norm = search.norm
     converged = residuals <= tol * norm
     if not converged.all():
@@ -179,7 +182,7 @@ class _Search:
         if self.core.skewness > self.slack * self.core.norm:
             share = self.core.skewness / self.core.norm
             raise ArgumentError(f"the operator is not symmetric: u.Av and v.Au differ by {share:.1e} of its norm")
-        self.theta, self.S = np.linalg.eigh(self.core.T)
+        self.theta, self.S = scipy.linalg.eigh(self.core.T, driver="evd", check_finite=False)
         self.norm = float(abs(self.theta).max())
         self.residuals = self.core.beta * abs(self.S[-1])
         self.order = self.preference()
