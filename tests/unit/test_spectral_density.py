@@ -220,3 +220,41 @@ def test_moments_take_as_many_products_as_they_need():
 def test_senseless_arguments_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_bounds_are_those_of_the_neighbouring_nodes():
+    S = SpectralDensity([[0.0, 1.0, 2.0, 3.0]], [[0.1, 0.2, 0.3, 0.4]], 50)
+    for x, low, high in ((-1, 0, 0.1), (0.5, 0, 0.3), (1.5, 0.1, 0.6), (2, 0.3, 1.0), (9, 0.6, 1.0)):
+        assert S.cdf_bounds(x) == pytest.approx((low, high), abs=1e-15)
+    count = S.count(1.0, 2.0)  # closed at both ends: F(2) - F(1-) lies between 0.3 - 0.3 and 1 - 0
+    assert (count.estimate.mean, count.low, count.high) == pytest.approx((25, 0, 50))
+    closed = SpectralDensity.from_eigenvalues([3.0, 1.0, 1.0, 2.0]).count(1.0, 2.0)
+    assert (closed.low, closed.high) == (3, 3)
+
+
+@pytest.mark.parametrize("scale", ["linear", "symlog"])
+def test_the_grid_covers_the_smoothing_and_the_threshold_is_a_share_of_the_largest(scale):
+    S = slq(np.diag(np.linspace(-3, 1, 200)), 25, probes=3)
+    assert S.threshold() == pytest.approx(3e-4, rel=1e-2)
+    x = S.grid(400, scale=scale)
+    density = S.density(x, scale=scale)
+    assert len(x) == 400 and (np.diff(x) > 0).all() and x[0] < -3 and x[-1] > 1
+    assert max(density[0], density[-1]) < 1e-3 * density.max()  # 4 standard deviations beyond the last node
+    u = x if scale == "linear" else symlog(x, S.threshold())
+    np.testing.assert_allclose(np.diff(u), u[1] - u[0], rtol=1e-6)
+
+
+def test_the_global_width_is_papyans():
+    S = SpectralDensity([[0.0, 1.0, 2.0, 3.0]], [[0.25] * 4], 50)
+    peak = S.density(0.0, sigma="global")
+    sigma = 3 / (3 * np.sqrt(8 * np.log(3)))
+    exact = sum(0.25 * np.exp(-0.5 * (x / sigma) ** 2) for x in range(4)) / (sigma * np.sqrt(2 * np.pi))
+    assert peak == pytest.approx(exact, rel=1e-13)
+
+
+def test_the_automatic_width_follows_the_distance_of_nodes():
+    S = SpectralDensity([[0.0, 1.0, 2.0, 3.0, 4.0, 100.0]], [[0.2, 0.2, 0.2, 0.2, 0.19, 0.01]], 50)
+    # Distances 1, 1, 1, 1, 96: an outlier gets 3 times the median at most, and 0.6 of that.
+    assert S.density(100.0) == pytest.approx(0.01 / (0.6 * 3 * np.sqrt(2 * np.pi)), rel=1e-6)
+    inner = 1 + 2 * np.exp(-0.5 / 0.36) + np.exp(-2 / 0.36)  # itself, two neighbours, the one behind; the next adds 1 %
+    assert S.density(1.0) == pytest.approx(0.2 / (0.6 * np.sqrt(2 * np.pi)) * inner, rel=0.02)
