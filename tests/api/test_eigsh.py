@@ -85,7 +85,7 @@ def test_products_are_counted():
 @pytest.mark.parametrize(("options", "error", "message"), [
     ({"k": 0}, ArgumentError, "k is 0"), ({"k": 41}, ArgumentError, "only 40 eigenvalues"), ({"k": 2.5}, ArgumentError, "2.5"),
     ({"which": "SM"}, ArgumentError, "expected one of 'LM', 'LA', 'SA', 'BE'"), ({"ncv": 3, "k": 3}, ArgumentError, "ncv is 3"),
-    ({"ncv": 41}, ArgumentError, "at most n = 40"), ({"tol": 0}, ArgumentError, "tol is 0"), ({"tol": np.nan}, ArgumentError, "tol is nan"),
+    ({"ncv": 41}, ArgumentError, "at most n = 40"), ({"tol": 0}, ArgumentError, "tol must be"), ({"tol": np.nan}, ArgumentError, "tol must be"),
     ({"v0": np.ones(3)}, ShapeError, r"expected \(40,\)"), ({"v0": np.zeros(40)}, ArgumentError, "not zero"),
     ({"v0": np.full(40, np.inf)}, ArgumentError, "finite"), ({"seed": "x"}, ArgumentError, "seed"),
     ({"max_restarts": -1}, ArgumentError, "max_restarts is -1"),
@@ -143,7 +143,7 @@ def test_a_basis_that_does_not_fit_into_memory_is_refused_before_it_is_made():
 def test_outliers_need_room_and_a_factor():
     with pytest.raises(ArgumentError, match="46 eigenvalues; the operator has 40"):
         outliers(A)
-    with pytest.raises(ArgumentError, match="factor is 1"):
+    with pytest.raises(ArgumentError, match="factor must be"):
         outliers(np.diag(np.arange(100.0)), factor=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -116,8 +116,8 @@ def test_bipartite_matrices_have_the_predicted_kernel():
     ([[1.0, 2.0], [1.0, 1.0]], {}, ArgumentError, "symmetric"),
     ([[1.0]], {"weights": [1.0, 2.0]}, ShapeError, r"expected \(1,\)"),
     ([[1.0]], {"weights": [0.0]}, ArgumentError, "positive"),
-    ([[1.0]], {"eta": -1.0}, ArgumentError, "height >= 0"),
-    ([[1.0]], {"eta": np.nan}, ArgumentError, "height >= 0"),
+    ([[1.0]], {"eta": -1.0}, ArgumentError, "eta must be"),
+    ([[1.0]], {"eta": np.nan}, ArgumentError, "eta must be"),
 ])  # fmt: skip
 def test_senseless_profiles_are_refused(S, options, error, message):
     with pytest.raises(error, match=message):

@@ -116,7 +116,7 @@ def test_the_zero_band_is_an_argument():
 @pytest.mark.parametrize(("x", "options", "error", "message"), [
     ([], {}, ShapeError, "not empty"), (np.ones((2, 2, 2)), {}, ShapeError, r"\(2, 2, 2\)"),
     ([1.0, np.nan], {}, ArgumentError, "not finite"), ([1j], {}, ShapeError, "complex"), ("text", {}, ShapeError, "real numbers"),
-    ([1.0], {"tol": -1}, ArgumentError, "tol is -1"), ([1.0, 2.0], {"groups": 3}, ArgumentError, "only 2 samples"),
+    ([1.0], {"tol": -1}, ArgumentError, "tol must be"), ([1.0, 2.0], {"groups": 3}, ArgumentError, "only 2 samples"),
     ([1.0, 2.0], {"groups": 1}, ArgumentError, "groups is 1"), (np.ones((2, 2)), {"groups": 2}, ArgumentError, "already"),
 ])  # fmt: skip
 def test_senseless_input_is_refused(x, options, error, message):

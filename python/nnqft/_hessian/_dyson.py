@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._checks import integer, number, real_array
 from ..errors import ArgumentError, NNQFTWarning, ShapeError
 from ._profile import VarianceProfile
 
@@ -62,6 +63,7 @@ class DysonDensity:
 
     def moment(self, j):
         """Exact moment of the limit law, per unit mass, the atom included; odd ones are 0."""
+        j = integer("j", j, 0, 10_000)
         return float(dyson_moments(self.variance, self.weights, j)[j])
 
     def __repr__(self):
@@ -122,13 +124,12 @@ def dyson_density(variance_profile, grid, *, weights=None, eta=0.0):
         weights = variance_profile.weights if weights is None else weights
         variance_profile = variance_profile.variance
     S, w = read_profile(variance_profile, weights)
-    x = np.asarray(grid, dtype=np.float64)
+    x = real_array("grid", grid, finite=False)
     if not np.isfinite(x).all():
         raise ArgumentError("grid must be finite")
-    if not (np.isfinite(eta) and eta >= 0):
-        raise ArgumentError(f"eta is {eta}; expected a height >= 0 above the axis")
+    eta = number("eta", eta, low=0.0)
     scale = np.sqrt((S @ w).max())
-    K, at, height = S * w / scale**2, x.ravel() / scale, float(eta) / scale
+    K, at, height = S * w / scale**2, x.ravel() / scale, eta / scale
     atoms = kernel_shares(K)
     if height == 0:  # m diverges at an atom
         at = np.where(abs(at) < 1e-7, 1e-7, at)
@@ -143,7 +144,7 @@ def dyson_density(variance_profile, grid, *, weights=None, eta=0.0):
         warnings.warn(text, NNQFTWarning, stacklevel=2)
     blocks = np.maximum(m.imag, 0.0) / (np.pi * scale)
     return DysonDensity(
-        x, (blocks @ w).reshape(x.shape), float(atoms @ w), blocks.reshape(x.shape + (len(w),)), atoms, S, w, float(eta)
+        x, (blocks @ w).reshape(x.shape), float(atoms @ w), blocks.reshape(x.shape + (len(w),)), atoms, S, w, eta
     )
 
 
@@ -158,14 +159,14 @@ def dyson_moments(variance, weights, order):
 
 
 def read_profile(variance, weights):
-    S = np.array(variance, dtype=np.float64)
+    S = real_array("variance_profile", variance, finite=False)
     if S.ndim != 2 or S.shape[0] != S.shape[1] or not S.size:
         raise ShapeError(f"variance_profile has shape {S.shape}; expected a square one, (blocks, blocks)")
     if not (np.isfinite(S).all() and (S >= 0).all() and S.any()):
         raise ArgumentError("variance_profile must be finite, not negative and not zero throughout")
     if abs(S - S.T).max() > 1e-10 * S.max():
         raise ArgumentError("variance_profile must be symmetric: entry (i, j) of the matrix is entry (j, i)")
-    w = np.ones(len(S)) if weights is None else np.array(weights, dtype=np.float64)
+    w = np.ones(len(S)) if weights is None else real_array("weights", weights, finite=False)
     if w.shape != (len(S),):
         raise ShapeError(f"weights have shape {w.shape}; expected ({len(S)},), one per block")
     if not (np.isfinite(w).all() and (w > 0).all()):

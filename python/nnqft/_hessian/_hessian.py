@@ -7,6 +7,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from .. import _backend, _core
+from .._checks import integer, number, shown
 from ..errors import ArgumentError, ShapeError, StateError
 from ..net import _ACTIVATIONS, Net
 from ._losses import LIKELIHOODS, Derivatives, derivatives
@@ -161,16 +162,12 @@ class Hessian(HessianBlock):
                  threads=None, device=None):  # fmt: skip
         if not isinstance(net, Net):
             raise ArgumentError(f"net is a {type(net).__name__}; expected a Net (from_torch() takes torch modules)")
-        if part not in PARTS:
-            raise ArgumentError(f"unknown part {part!r}; known: {', '.join(PARTS)}")
-        if part == "fisher" and loss not in LIKELIHOODS:
+        if not isinstance(part, str) or part not in PARTS:
+            raise ArgumentError(f"unknown part {shown(part)}; known: {', '.join(PARTS)}")
+        if part == "fisher" and not (isinstance(loss, str) and loss in LIKELIHOODS):
             raise ArgumentError(f"the loss {loss!r} is not a log-likelihood, so it has no Fisher matrix; take part='ggn' or 'empirical_fisher'")
-        weight_decay = float(weight_decay)
-        if not 0 <= weight_decay < np.inf:
-            raise ArgumentError(f"weight_decay is {weight_decay}; expected a finite number >= 0")
-        threads = _core.default_threads() if threads is None else operator.index(threads)
-        if not 1 <= threads <= 4096:
-            raise ArgumentError(f"threads is {threads}; expected 1 to 4096")
+        weight_decay = number("weight_decay", weight_decay, low=0.0)
+        threads = _core.default_threads() if threads is None else integer("threads", threads, 1, 4096)
         self.net, self.loss, self.part, self.weight_decay = net, loss, part, weight_decay
         self._structure, self._parameters = _core.NetStructure(_layers(net)), _flatten(net)
         X, dtype = self._accept(net, X, dtype, device)
@@ -387,7 +384,10 @@ def _inputs(net, X, dtype):
         raise ShapeError(f"X has shape {X.shape}; expected (samples, {net.dim_in}), one sample or more")
     if not np.isfinite(X).all():
         raise ArgumentError(f"X is not finite in sample {np.nonzero(~np.isfinite(X).all(1))[0][0]}")
-    dtype = X.dtype if dtype is None else np.dtype(dtype)
+    try:
+        dtype = X.dtype if dtype is None else np.dtype(dtype)
+    except TypeError:
+        raise ArgumentError(f"dtype is {shown(dtype)}; expected float32 or float64") from None
     if dtype not in (np.float32, np.float64):
         raise ArgumentError(f"dtype is {dtype}; expected float32 or float64")
     return np.ascontiguousarray(X, dtype=np.float64), np.dtype(dtype).newbyteorder("=")
@@ -418,8 +418,11 @@ def _check_finite(f, at_outputs):
 def _layer_list(layers, depth):
     if layers is None:
         return tuple(range(depth))
-    layers = layers if np.iterable(layers) else (layers,)
-    chosen = sorted({operator.index(layer) + (depth if layer < 0 else 0) for layer in layers})
+    layers = tuple(layers) if np.iterable(layers) else (layers,)
+    try:
+        chosen = sorted({operator.index(layer) + (depth if layer < 0 else 0) for layer in layers})
+    except TypeError:
+        raise ArgumentError(f"layers is {shown(layers)}; expected integers, some of 0 .. {depth - 1}") from None
     if not chosen or not 0 <= chosen[0] <= chosen[-1] < depth:
         raise ArgumentError(f"layers is {tuple(layers)}; expected some of 0 .. {depth - 1}")
     return tuple(chosen)

@@ -114,7 +114,7 @@ def targets(y, n, dim, loss):
 
 def derivatives(loss, f, y):
     """Derivatives of a loss by name, or of a callable loss(f, y), at outputs f (n, dim)."""
-    if loss == "cross_entropy":
+    if isinstance(loss, str) and loss == "cross_entropy":
         return _cross_entropy(f, targets(y, *f.shape, loss))
     if isinstance(loss, str):
         if loss not in _ELEMENTWISE:

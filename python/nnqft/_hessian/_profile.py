@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._checks import shown
 from .._lanczos._operators import as_operator
 from .._lanczos._probes import count_argument, probe_vectors
 from ..errors import ArgumentError, ShapeError
@@ -76,6 +77,8 @@ def variance_profile(op, sizes, *, probes=8, seed=0):
     >>> round(law.atom, 6)
     0.333333
     """
+    if not np.iterable(sizes) or isinstance(sizes, str):
+        raise ArgumentError(f"sizes is {shown(sizes)}; expected the rows of each block")
     sizes = [count_argument(size, "sizes") for size in sizes]
     probes, key = count_argument(probes, "probes", 2), as_key(seed)
     operator = as_operator(op)

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from .. import _store
+from .._checks import integer, number, real_array, shown
 from .._estimate import Estimate
 from ..errors import ArgumentError, ShapeError, StateError
 from ._distribution import CESM, Count, below, bounds, mean_and_error
@@ -67,7 +68,8 @@ class SpectralDensity:
     how: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        nodes, weights = (np.array(x, dtype=np.float64, ndmin=2) for x in (self.nodes, self.weights))
+        nodes, weights = (np.atleast_2d(real_array(name, getattr(self, name), finite=False)) for name in ("nodes", "weights"))
+        n = integer("n", self.n, 1, 2**62)
         if nodes.ndim != 2 or nodes.shape != weights.shape or not nodes.size:
             raise ShapeError(
                 f"nodes and weights need one common shape (probes, k); got {nodes.shape} and {weights.shape}"
@@ -79,10 +81,12 @@ class SpectralDensity:
             raise ArgumentError("nodes must be finite (nan only as padding), weights finite and not negative")
         if (weights[~used] != 0).any() or abs(weights.sum(axis=1) - 1).max() > 1e-6:
             raise ArgumentError("the weights of every probe must sum to 1, and be 0 where the node is nan")
-        complete = np.full(len(nodes), self.exact) if self.complete is None else np.array(self.complete, dtype=bool)
+        if not isinstance(self.how, dict):
+            raise ArgumentError(f"how is {shown(self.how)}; expected a dict")
+        complete = np.full(len(nodes), bool(self.exact)) if self.complete is None else np.array(self.complete, dtype=bool)
         if complete.shape != (len(nodes),):
             raise ShapeError(f"complete has shape {complete.shape}; expected ({len(nodes)},), one per probe")
-        fields = {"nodes": nodes, "weights": weights, "n": int(self.n), "complete": complete, "how": dict(self.how)}
+        fields = {"nodes": nodes, "weights": weights, "n": n, "complete": complete, "how": dict(self.how)}
         for name, value in fields.items():
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
@@ -91,9 +95,10 @@ class SpectralDensity:
     @classmethod
     def from_eigenvalues(cls, eigenvalues):
         """The exact density of known eigenvalues: array, shape (n,), any order."""
-        values = np.sort(np.asarray(eigenvalues, dtype=np.float64))
+        values = real_array("eigenvalues", eigenvalues)
         if values.ndim != 1 or not values.size:
             raise ShapeError(f"eigenvalues have shape {values.shape}; expected (n,) with n >= 1")
+        values.sort()
         return cls(
             values[None], np.full((1, len(values)), 1 / len(values)), len(values), True, how={"estimator": "exact"}
         )
@@ -153,8 +158,10 @@ class SpectralDensity:
             If f is not finite on the nodes: log at eigenvalues that are not positive, say.
         """
         x = self._x
+        if not callable(f):
+            raise ArgumentError(f"f is {shown(f)}; expected a function of the eigenvalues")
         with np.errstate(all="ignore"):
-            values = np.asarray(f(x), dtype=np.float64)
+            values = real_array("f(x)", f(x), finite=False)
         if values.shape != x.shape:
             raise ShapeError(f"f returned shape {values.shape} for {x.shape}: it must act element by element")
         bad = ~np.isfinite(values) & (self.weights > 0)
@@ -166,13 +173,13 @@ class SpectralDensity:
 
     def moment(self, j):
         """Moment tr A^j / n, per unit mass: an Estimate, exact in each probe up to j = 2k - 1."""
-        if not isinstance(j, int | np.integer) or j < 0:
-            raise ArgumentError(f"j is {j!r}; expected an integer >= 0")
+        if isinstance(j, bool) or not isinstance(j, int | np.integer) or not 0 <= j <= 2**31:
+            raise ArgumentError(f"j is {shown(j)}; expected an integer >= 0")
         return self.mean(lambda x: x ** int(j))
 
     def trace(self, f=None):
         """Trace of f(A), of A itself by default: an Estimate in the units of f. `f` as for `mean`."""
-        share = self.mean(f or (lambda x: x))
+        share = self.mean((lambda x: x) if f is None else f)
         return Estimate(self.n * share.mean, self.n * share.stderr, share.n, self.how)
 
     def logdet(self):
@@ -212,7 +219,7 @@ class SpectralDensity:
         low, high = self.edges
         if self.exact:
             values = below(self.nodes, self.weights, at, "right")
-        elif (not isinstance(sigma, str) and sigma == 0) or high - low <= 1e-12 * max(abs(low), abs(high)):
+        elif (not isinstance(sigma, str) and number("sigma", sigma, infinite=True) == 0) or high - low <= 1e-12 * max(abs(low), abs(high)):
             values = sum(below(self.nodes, self.weights, at, side) for side in ("right", "left")) / 2
         else:
             values = smoothed(self._x, self.weights, self._widths(self._x, sigma), at, ndtr)
@@ -251,6 +258,7 @@ class SpectralDensity:
 
     def count(self, low, high):
         """Number of eigenvalues in [low, high]: a `Count`, with probe error and bounds from finite k."""
+        low, high = (number(name, x, infinite=True) for name, x in (("low", low), ("high", high)))
         if not low <= high:
             raise ArgumentError(f"the interval [{low}, {high}] is empty")
         at_low, at_high = (np.array([float(x)]) for x in (low, high))
@@ -265,8 +273,7 @@ class SpectralDensity:
 
     def near_zero(self, tol):
         """Number of eigenvalues with |lambda| <= tol: a `Count`. tol > 0 in the operator's units."""
-        if not (np.isfinite(tol) and tol > 0):
-            raise ArgumentError(f"tol is {tol}; expected a positive size below which an eigenvalue counts as zero")
+        tol = number("tol", tol, above=0.0)
         return self.count(-tol, tol)
 
     @property
@@ -283,6 +290,7 @@ class SpectralDensity:
 
     def grid(self, points=512, *, scale="linear", threshold=None):
         """Points in the operator's units that cover the spectrum and its smoothing, evenly in x or in symlog(x)."""
+        points = integer("points", points, 1, 1 << 28)
         t = scale_threshold(scale, threshold, self.threshold)
         u = self._x if t is None else symlog(self._x, t)
         margin = 4 * self._widths(u, "auto", scale).max()
@@ -366,7 +374,7 @@ class SpectralDensity:
 
 def _points(x):
     """x as a flat float64 array, checked, and its shape."""
-    x = np.asarray(x, dtype=np.float64)
+    x = real_array("x", x, finite=False)
     if np.isnan(x).any():
         raise ArgumentError("x holds nan; expected numbers")
     return x.ravel(), x.shape

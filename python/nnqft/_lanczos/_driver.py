@@ -7,10 +7,11 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
 from .. import _blas, _core  # noqa: F401  (_blas connects the kernels)
+from .._checks import shown
 from .._run import integer, thread_count
 from ..errors import ArgumentError, ShapeError, StateError
 from ..networks import as_key
-from ._operators import as_operator, native_handle
+from ._operators import as_operator, native_handle, real_dtype
 
 __all__ = ["Lanczos", "LanczosState", "lanczos"]
 
@@ -275,9 +276,7 @@ _HOST = _Host()
 
 
 def _vector_dtype(op, dtype, v0, home):
-    if dtype is not None and np.dtype(dtype) not in _KERNELS:
-        raise ShapeError(f"dtype is {np.dtype(dtype)}; expected float64 or float32")
-    kind = op.dtype if dtype is None else np.dtype(dtype)
+    kind = op.dtype if dtype is None else real_dtype(dtype)
     if v0 is not None and home.asarray(v0).dtype != kind:
         raise ShapeError(f"v0 has dtype {home.asarray(v0).dtype}, the run's vectors are {kind}: call v0.astype(np.{kind})")
     return kind
@@ -297,10 +296,10 @@ def _prepared(state, n, kind, reorth, basis, distribution, seed, home):
     """The C++ state behind `state`, made now if there is none."""
     key = as_key(seed)
     made = {"n": n, "dtype": kind, "reorth": reorth, "basis": basis, "distribution": distribution, "seed": key}
-    if distribution not in ("rademacher", "gaussian", "sphere"):
-        raise ArgumentError(f"distribution is {distribution!r}; expected 'rademacher', 'gaussian' or 'sphere'")
-    if reorth not in ("full", "none", "partial"):
-        raise ArgumentError(f"reorth is {reorth!r}; expected 'full', 'none' or 'partial'")
+    if not isinstance(distribution, str) or distribution not in ("rademacher", "gaussian", "sphere"):
+        raise ArgumentError(f"distribution is {shown(distribution)}; expected 'rademacher', 'gaussian' or 'sphere'")
+    if not isinstance(reorth, str) or reorth not in ("full", "none", "partial"):
+        raise ArgumentError(f"reorth is {shown(reorth)}; expected 'full', 'none' or 'partial'")
     if state._core is None:
         return home.kernels(n, kind, reorth, basis), made
     was = state._made

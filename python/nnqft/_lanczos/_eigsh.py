@@ -16,6 +16,7 @@ import numpy as np
 import scipy.linalg
 
 from .. import _blas, _core  # noqa: F401  (_blas connects the kernels)
+from .._checks import number, real_array, shown
 from .._run import thread_count
 from ..errors import ArgumentError, NNQFTWarning, ShapeError
 from ..networks import as_key
@@ -124,17 +125,15 @@ def eigsh(
     """
     op = as_operator(op)
     n, k = op.shape[0], count_argument(k, "k")
-    if which not in _WHICH:
-        raise ArgumentError(f"which is {which!r}; expected one of {', '.join(map(repr, _WHICH))}")
+    if not isinstance(which, str) or which not in _WHICH:
+        raise ArgumentError(f"which is {shown(which)}; expected one of {', '.join(map(repr, _WHICH))}")
     if k > n:
         raise ArgumentError(f"k is {k}, but the operator has only {n} eigenvalues")
     size = min(n, max(2 * k + 16, 32)) if ncv is None else count_argument(ncv, "ncv")
     if not k < size <= n and size != n:
         raise ArgumentError(f"ncv is {size}; expected more than k = {k} and at most n = {n}")
     single = np.dtype(op.dtype) == np.float32
-    tol = (3e-6 if single else 1e-10) if tol is None else float(tol)
-    if not (0 < tol < 1):
-        raise ArgumentError(f"tol is {tol}; expected a number between 0 and 1")
+    tol = (3e-6 if single else 1e-10) if tol is None else number("tol", tol, above=0.0, below=1.0)
     max_restarts = count_argument(max_restarts, "max_restarts", 0)
     search = _Search(op, k, which, tol, size, as_key(seed), thread_count(threads))
     search.start(v0)
@@ -171,7 +170,7 @@ class _Search:
 
     def start(self, v0):
         if v0 is not None:
-            v0 = np.array(v0, dtype=np.float64)
+            v0 = real_array("v0", v0, finite=False)
             if v0.shape != (self.n,):
                 raise ShapeError(f"v0 has shape {v0.shape}; expected ({self.n},)")
         self.core.start(v0, self.threads)

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from .. import _store
+from .._checks import integer, number, real_array, shown
 from .._estimate import Estimate
 from ..errors import ArgumentError, DivergenceError, ShapeError, StateError
 from ..networks import as_key
 from ._distribution import mean_and_error
-from ._driver import lanczos
+from ._driver import affordable, lanczos
 from ._operators import as_operator
 from ._probes import count_argument, probe_vectors
 
@@ -59,16 +60,15 @@ class ChebyshevDensity:
     how: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        moments = np.array(self.moments, dtype=np.float64, ndmin=2)
-        low, high = map(float, self.bounds)
+        moments = np.atleast_2d(real_array("moments", self.moments, finite=False))
+        low, high = interval(self.bounds)
+        n = integer("n", self.n, 1, 2**62)
         if moments.ndim != 2 or not moments.size or not np.isfinite(moments).all():
             raise ShapeError(
                 f"moments have shape {moments.shape}; expected finite numbers of shape (probes, degree + 1)"
             )
-        if not (np.isfinite(high - low) and low < high):
-            raise ArgumentError(f"bounds are ({low}, {high}); expected two increasing numbers")
         moments.flags.writeable = False
-        for name, value in {"moments": moments, "bounds": (low, high), "n": int(self.n), "how": dict(self.how)}.items():
+        for name, value in {"moments": moments, "bounds": (low, high), "n": n, "how": dict(self.how)}.items():
             object.__setattr__(self, name, value)
 
     @property
@@ -87,6 +87,7 @@ class ChebyshevDensity:
 
     def grid(self, points=512):
         """Chebyshev points inside the bounds, increasing."""
+        points = integer("points", points, 1, 1 << 28)
         center, radius = self._map
         return center - radius * np.cos(np.pi * (np.arange(points) + 0.5) / points)
 
@@ -113,11 +114,18 @@ class ChebyshevDensity:
 
         f is interpolated at degree + 1 Chebyshev points, so it must be smooth on the whole of `bounds`.
         """
+        if not callable(f):
+            raise ArgumentError(f"f is {shown(f)}; expected a function of the eigenvalues")
         center, radius = self._map
+
+        def values(t):
+            y = real_array("f(x)", f(center + radius * t), finite=False)
+            if y.shape != t.shape:
+                raise ShapeError(f"f returned shape {y.shape} for {t.shape}: it must act element by element")
+            return y
+
         with np.errstate(all="ignore"):
-            coefficients = chebyshev.chebinterpolate(
-                lambda t: np.asarray(f(center + radius * t), dtype=np.float64), self.degree
-            )
+            coefficients = chebyshev.chebinterpolate(values, self.degree)
         if not np.isfinite(coefficients).all():
             raise ArgumentError(
                 f"f is not finite on all of [{self.bounds[0]:.6g}, {self.bounds[1]:.6g}], the bounds of the spectrum"
@@ -127,17 +135,17 @@ class ChebyshevDensity:
 
     def moment(self, j):
         """Moment tr A^j / n, an Estimate; j at most the degree."""
-        if not isinstance(j, int | np.integer) or not 0 <= j <= self.degree:
-            raise ArgumentError(f"j is {j!r}; expected an integer from 0 to the degree {self.degree}")
+        if isinstance(j, bool) or not isinstance(j, int | np.integer) or not 0 <= j <= self.degree:
+            raise ArgumentError(f"j is {shown(j)}; expected an integer from 0 to the degree {self.degree}")
         return self.mean(lambda x: x ** int(j))
 
     def trace(self, f=None):
         """Trace of f(A), of A itself by default: an Estimate."""
-        share = self.mean(f or (lambda x: x))
+        share = self.mean((lambda x: x) if f is None else f)
         return Estimate(self.n * share.mean, self.n * share.stderr, share.n, self.how)
 
     def _angles(self, x):
-        x = np.asarray(x, dtype=np.float64)
+        x = real_array("x", x, finite=False)
         if np.isnan(x).any():
             raise ArgumentError("x holds nan; expected numbers")
         center, radius = self._map
@@ -202,8 +210,7 @@ def spectral_bounds(op, k=30, *, margin=0.02, seed=0):
     True
     """
     op = as_operator(op)
-    if not 0 <= margin < np.inf:
-        raise ArgumentError(f"margin is {margin}; expected a share of the width, 0 or more")
+    margin = number("margin", margin, low=0.0)
     run = lanczos(
         op, min(count_argument(k, "k"), op.shape[0]), seed=as_key(seed), distribution="gaussian", reorth="full"
     )
@@ -263,9 +270,8 @@ def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=
     op = as_operator(op)
     n, key = op.shape[0], as_key(seed)
     degree, probes = count_argument(degree, "degree", 1), count_argument(probes, "probes")
-    low, high = spectral_bounds(op, margin=margin, seed=key) if bounds is None else map(float, bounds)
-    if not (np.isfinite(high - low) and low < high):
-        raise ArgumentError(f"bounds are ({low}, {high}); expected two increasing numbers")
+    affordable(8.0 * (probes * (degree + 2.0) + 4.0 * n), f"{probes} probes of degree {degree}", "give fewer or less")
+    low, high = spectral_bounds(op, margin=margin, seed=key) if bounds is None else interval(bounds)
     width = max(1, _ELEMENTS // n)
     moments = [
         chebyshev_moments(
@@ -278,6 +284,14 @@ def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=
     ]
     how = {"estimator": "kpm", "degree": degree, "seed": key, "distribution": distribution}
     return ChebyshevDensity(np.concatenate(moments), (low, high), n, how)
+
+
+def interval(bounds):
+    """Two increasing, finite numbers."""
+    values = real_array("bounds", bounds, finite=False)
+    if values.shape != (2,) or not (np.isfinite(values).all() and np.isfinite(np.diff(values)).all() and values[0] < values[1]):
+        raise ArgumentError(f"bounds are {shown(bounds)}; expected two increasing numbers")
+    return tuple(values.tolist())
 
 
 def chebyshev_moments(op, degree, bounds, V):

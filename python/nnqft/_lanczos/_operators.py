@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse
 
 from .. import _core
+from .._checks import shown
 from .._run import thread_count
 from ..errors import ArgumentError, ShapeError
 
@@ -122,7 +123,10 @@ class Operator:
         >>> as_operator(np.diag([1.0, 2.0, 3.0])).restrict(slice(1, None)).matvec(np.ones(2))
         array([2., 3.])
         """
-        rows = np.arange(self.shape[0])[index]
+        try:
+            rows = np.arange(self.shape[0])[index]
+        except IndexError as error:
+            raise ArgumentError(f"index is {shown(index)}; expected a slice, or integers or flags within {self.shape[0]} rows ({error})") from None
         if rows.ndim != 1 or rows.size == 0 or len(np.unique(rows)) != rows.size:
             raise ArgumentError(f"index selects an array of shape {rows.shape} with {len(np.unique(rows))} different rows; expected one or more rows, each once")
 
@@ -221,14 +225,15 @@ def as_operator(A, *, n=None, dtype=None, device=None):
     """
     if isinstance(A, Operator):
         return A
+    if isinstance(A, type):
+        raise ArgumentError(f"the class {A.__name__} is no operator; expected one of its objects")
+    dtype = None if dtype is None else real_dtype(dtype)
     if not isinstance(A, np.ndarray) or device is not None:
         from .._device._operators import device_operator
 
         found = device_operator(A, n=n, dtype=dtype, device=device)
         if found is not None:
             return found
-    if dtype is not None and np.dtype(dtype) not in _REAL:
-        raise ShapeError(f"dtype is {np.dtype(dtype)}; expected float64 or float32")
     native = getattr(A, "native", None)
     if native is not None:
         kind = np.float64 if isinstance(native, _core.Operator64) else np.float32
@@ -272,13 +277,29 @@ def gram(J, *, dtype=None):
     >>> gram(np.array([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])).matvec(np.ones(2))
     array([ 9., 16.])
     """
-    shape, dtype = getattr(J, "shape", None), np.dtype(dtype or getattr(J, "dtype", None) or np.float64)
-    if shape is None or len(shape) != 2 or dtype not in _REAL:
+    own = getattr(J, "dtype", None)
+    shape, dtype = _sizes(J), real_dtype(dtype if dtype is not None else np.float64 if own is None else own, "J's dtype")
+    if len(shape) != 2 or min(shape) < 1:
         raise ShapeError(f"J has shape {shape} and dtype {dtype}; expected (m, n) and float64 or float32")
+    if not (isinstance(J, np.ndarray) or scipy.sparse.issparse(J) or (hasattr(J, "matmat") and hasattr(J, "rmatmat"))):
+        raise ArgumentError(f"J is a {type(J).__name__}; expected an array, a sparse array, or an object with matmat and rmatmat")
+    if isinstance(J, np.ma.MaskedArray):
+        raise ShapeError("J is a masked array: pass the values to be used, as a plain array")
     if hasattr(J, "rmatmat"):
         return Operator(shape[1], dtype, lambda X: _returned(J.rmatmat(np.ascontiguousarray(J.matmat(X))), X, "rmatmat"))
     turned = J.T
     return Operator(shape[1], dtype, lambda X: turned @ (J @ X))
+
+
+def real_dtype(dtype, where="dtype"):
+    """`dtype` as float64 or float32; ArgumentError for what is no dtype, ShapeError for others."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        raise ArgumentError(f"{where} is {shown(dtype)}; expected float64 or float32") from None
+    if kind not in _REAL:
+        raise ShapeError(f"{where} is {kind}; expected float64 or float32")
+    return kind
 
 
 def native_handle(op, dtype):
@@ -293,6 +314,15 @@ def native_handle(op, dtype):
         return _plain(op.matmat(X.astype(op.dtype, copy=False))).astype(dtype, copy=False)
 
     return make(op.shape[0], matmat, float(np.finfo(op.dtype).eps))
+
+
+def _sizes(A):
+    """A.shape as a tuple of ints; ShapeError for what is none."""
+    shape = getattr(A, "shape", ())
+    try:
+        return tuple(operator.index(n) for n in shape)
+    except TypeError:
+        raise ShapeError(f"{type(A).__name__} has shape {shown(shape)}; expected whole numbers") from None
 
 
 def _plain(X):
@@ -313,6 +343,8 @@ def _number(x):
 
 
 def _dense(A):
+    if isinstance(A, np.ma.MaskedArray):
+        raise ShapeError("A is a masked array: pass the values to be used, as a plain array")
     if A.ndim != 2 or A.shape[0] != A.shape[1] or A.shape[0] == 0:
         raise ShapeError(f"A has shape {A.shape}; expected a square matrix")
     if A.dtype not in _REAL or not A.dtype.isnative:
@@ -335,7 +367,7 @@ def _sparse(A):
 
 
 def _object(A, dtype):
-    shape = tuple(getattr(A, "shape", ()))
+    shape = _sizes(A)
     if len(shape) != 2 or shape[0] != shape[1] or shape[0] < 1:
         raise ShapeError(f"{type(A).__name__} has shape {shape}; expected a square operator")
     if dtype is None:
@@ -371,7 +403,7 @@ def _callable(f, n, dtype):
     def matmat(X):
         return np.stack([_returned(f(x.copy()), X[:, :1], "the callable")[:, 0] for x in X.T], axis=1)
 
-    return Operator(n, dtype or np.float64, matmat)
+    return Operator(n, np.float64 if dtype is None else dtype, matmat)
 
 
 def _returned(Y, X, name):

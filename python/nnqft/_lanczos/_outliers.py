@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._checks import number
 from ..errors import ArgumentError
 from ._eigsh import EigenInfo, eigsh
 from ._operators import as_operator
@@ -78,8 +79,7 @@ def outliers(op, most=10, *, factor=6.0, **options):
     Outliers(0 below, 2 above, bulk from -1 to 1)
     """
     op, most = as_operator(op), count_argument(most, "most")
-    if not factor > 1:
-        raise ArgumentError(f"factor is {factor}; expected a number above 1")
+    factor = number("factor", factor, above=1.0)
     reach = most + _BULK + 1
     if 2 * reach > op.shape[0]:
         raise ArgumentError(

@@ -5,11 +5,13 @@ import operator
 import numpy as np
 
 from .. import _core
+from .._checks import shown
 from ..errors import ArgumentError
 
 __all__ = ["count_argument", "probe_vectors"]
 
 _LAWS = ("rademacher", "gaussian", "sphere")
+_MOST = 2**62
 
 
 def probe_vectors(n, probes, *, seed, first=0, distribution="rademacher"):
@@ -18,8 +20,8 @@ def probe_vectors(n, probes, *, seed, first=0, distribution="rademacher"):
     seed : int key (`networks.as_key`); first : number of the first probe.
     "rademacher": +-1. "gaussian": standard normal. "sphere": uniform with |v|^2 = n.
     """
-    if distribution not in _LAWS:
-        raise ArgumentError(f"distribution is {distribution!r}; expected one of {', '.join(map(repr, _LAWS))}")
+    if not isinstance(distribution, str) or distribution not in _LAWS:
+        raise ArgumentError(f"distribution is {shown(distribution)}; expected one of {', '.join(map(repr, _LAWS))}")
     out = np.empty((n, probes), order="F")
     for p in range(probes):
         out[:, p] = _core.lanczos_start(distribution, seed, first + p, n)
@@ -29,9 +31,13 @@ def probe_vectors(n, probes, *, seed, first=0, distribution="rademacher"):
 def count_argument(value, name, least=1):
     """`value` as an int, at least `least`; ArgumentError names the argument otherwise."""
     try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
         count = operator.index(value)
     except TypeError:
-        raise ArgumentError(f"{name} is {value!r}; expected an integer of at least {least}") from None
+        raise ArgumentError(f"{name} is {shown(value)}; expected an integer of at least {least}") from None
+    if count > _MOST:
+        raise ArgumentError(f"{name} is {shown(count)}; expected at most 2^62")
     if count < least:
         raise ArgumentError(f"{name} is {count}; expected at least {least}")
     return count

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .._checks import shown
+from ..errors import ArgumentError
 from ..networks import as_key
 from ._density import SpectralDensity
 from ._driver import LanczosState, lanczos
@@ -75,9 +77,10 @@ def slq(op, k=50, *, probes=10, seed=0, distribution="rademacher", reorth="auto"
     op = as_operator(op)
     key, k, probes = as_key(seed), count_argument(k, "k"), count_argument(probes, "probes")
     steps = min(k, op.shape[0])
-    if reorth == "auto" and isinstance(state, LanczosState) and len(state.steps):
+    auto = isinstance(reorth, str) and reorth == "auto"
+    if auto and isinstance(state, LanczosState) and len(state.steps):
         reorth = state.reorth
-    if reorth == "auto":
+    elif auto:
         reorth = "full" if 8 * probes * steps * op.shape[0] <= _BASIS_BYTES else "none"
     run = lanczos(op, steps, probes=probes, seed=key, distribution=distribution, reorth=reorth, dtype=dtype, state=state,
                   threads=threads, check_symmetric=check_symmetric)  # fmt: skip
@@ -119,9 +122,10 @@ def singular_values(J, k=50, *, probes=10, **options):
     >>> singular_values(J, 2, probes=2).nodes.round(9).tolist()
     [[3.0, 4.0], [3.0, 4.0]]
     """
-    shape = getattr(J, "shape", ())
-    wide = len(shape) == 2 and shape[0] < shape[1]
-    S = slq(gram(J.T if wide else J), k, probes=probes, **options)
+    smaller = gram(J)
+    if J.shape[0] < J.shape[1]:
+        smaller = gram(J.T)
+    S = slq(smaller, k, probes=probes, **options)
     how = {**S.how, "estimator": "slq of squares"}
     return SpectralDensity(np.sqrt(np.maximum(S.nodes, 0.0)), S.weights, S.n, complete=S.complete, how=how)
 
@@ -152,6 +156,8 @@ def spectral_moments(op, orders, *, probes=10, seed=0, distribution="rademacher"
     >>> round(first.mean, 9), round(second.mean, 9)                     # +-1 probes are exact for diagonals
     (2.333333333, 7.0)
     """
+    if not np.iterable(orders) or isinstance(orders, str):
+        raise ArgumentError(f"orders is {shown(orders)}; expected a sequence of integers")
     orders = [count_argument(j, "orders", 0) for j in orders]
     k = max(orders, default=0) // 2 + 1
     density = slq(op, k, probes=probes, seed=seed, distribution=distribution, **options)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._checks import number, real_array
 from ..errors import ArgumentError
 
 __all__ = ["scale_threshold", "smoothed", "symlog", "symlog_inverse", "widths"]
@@ -24,7 +25,8 @@ def symlog(x, threshold):
     >>> symlog(np.array([-10.0, 0.0, 1000.0]), 0.01).round(3).tolist()
     [-3.0, 0.0, 5.0]
     """
-    return np.arcsinh(np.asarray(x, dtype=np.float64) / (2 * threshold)) / np.log(10)
+    t = number("threshold", threshold, above=0.0)
+    return np.arcsinh(real_array("x", x, finite=False)[()] / (2 * t)) / np.log(10)
 
 
 def symlog_inverse(u, threshold):
@@ -38,10 +40,7 @@ def scale_threshold(scale, threshold, default):
         raise ArgumentError(f'scale is {scale!r}; expected "linear" or "symlog"')
     if scale == "linear":
         return None
-    t = default() if threshold is None else float(threshold)
-    if not (np.isfinite(t) and t > 0):
-        raise ArgumentError(f"threshold is {threshold}; expected a positive size in the operator's units")
-    return t
+    return default() if threshold is None else number("threshold", threshold, above=0.0)
 
 
 def smoothed(nodes, weights, widths, at, kernel):
@@ -60,10 +59,7 @@ def widths(u, weights, used, sigma, scale="linear"):
     arXiv:1811.07062). A number: itself.
     """
     if not isinstance(sigma, str):
-        sigma = float(sigma)
-        if not (np.isfinite(sigma) and sigma > 0):
-            raise ArgumentError(f'sigma is {sigma}; expected a positive width, "auto" or "global"')
-        return np.full(u.shape, sigma)
+        return np.full(u.shape, number("sigma", sigma, above=0.0))
     if sigma not in ("auto", "global"):
         raise ArgumentError(f'sigma is {sigma!r}; expected a positive width, "auto" or "global"')
     span, steps = u.max() - u.min(), int(used.sum(axis=1).max())

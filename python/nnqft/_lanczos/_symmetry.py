@@ -12,6 +12,7 @@ import numpy as np
 from scipy.signal import fftconvolve
 from scipy.special import xlogy
 
+from .._checks import number, real_array
 from .._estimate import Estimate
 from ..errors import ArgumentError, ShapeError
 from ._density import SpectralDensity
@@ -128,9 +129,7 @@ def spectral_symmetry(spectrum, *, groups=None, tol=None, bins=None, width=None)
     x, weights, owner, n, exact = read(spectrum, groups)
     top = abs(x).max()
     sharp = exact or not isinstance(spectrum, SpectralDensity)
-    tol = float((1e-10 if sharp else 1e-6) * top if tol is None else tol)
-    if not (np.isfinite(tol) and tol >= 0):
-        raise ArgumentError(f"tol is {tol}; expected a size >= 0")
+    tol = float((1e-10 if sharp else 1e-6) * top) if tol is None else number("tol", tol, low=0.0)
     scale = np.ldexp(1.0, int(np.frexp(top)[1])) if top > 0 else 1.0  # no power of x overflows or vanishes
     order = np.argsort(abs(x), kind="stable")
     x, weights, owner = x[order] / scale, weights[order], owner[order]
@@ -145,8 +144,7 @@ def spectral_symmetry(spectrum, *, groups=None, tol=None, bins=None, width=None)
         w = weights if g is None else np.where(owner == g, 0.0, weights)
         return statistics(x, w, n, tol / scale, classes, bins)
 
-    if width is not None and not (np.isfinite(width) and width > 0):
-        raise ArgumentError(f"width is {width}; expected a positive size")
+    width = None if width is None else number("width", width, above=0.0)
     smoothing = node_widths(spectrum, width, scale)[order] if not counted else sample_width(x, tol / scale, width, scale)
     own, other = overlaps(x, weights, owner, rows, smoothing)
     value = np.insert(all_but(None), _NAMES.index("odd_energy"), odd_energy(own, other))
@@ -174,10 +172,7 @@ def read(spectrum, groups):
         used = ~np.isnan(spectrum.nodes)
         owner = np.broadcast_to(np.arange(spectrum.probes)[:, None], used.shape)
         return spectrum.nodes[used], spectrum.weights[used], owner[used], spectrum.n, spectrum.exact
-    x = np.asarray(spectrum)
-    if x.dtype.kind not in "fiu":
-        raise ShapeError(f"spectrum has dtype {x.dtype}; expected real numbers or a SpectralDensity")
-    x = x.astype(np.float64)
+    x = real_array("spectrum", spectrum, finite=False)
     if x.ndim not in (1, 2) or not x.size:
         raise ShapeError(f"spectrum has shape {x.shape}; expected (n,) or (groups, n), not empty")
     if not np.isfinite(x).all():

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from .._checks import shown
 from .._estimate import Estimate
 from ..errors import ArgumentError
 from ..networks import as_key
+from ._driver import affordable
 from ._operators import as_operator
 from ._probes import count_argument, probe_vectors
 
@@ -60,11 +62,13 @@ def trace(op, products=60, *, method="xtrace", distribution=None, seed=0):
     """
     op = Scaled(as_operator(op))
     n, key, products = op.shape[0], as_key(seed), count_argument(products, "products")
-    if method not in _METHODS:
-        raise ArgumentError(f"method is {method!r}; expected one of {', '.join(map(repr, _METHODS))}")
+    if not isinstance(method, str) or method not in _METHODS:
+        raise ArgumentError(f"method is {shown(method)}; expected one of {', '.join(map(repr, _METHODS))}")
     if distribution is not None:
         probe_vectors(1, 0, seed=key, distribution=distribution)  # refuses names that it does not know
     law = distribution or ("sphere" if method == "xtrace" else "rademacher")
+    columns = min(products, n, _COLUMNS) if method == "hutchinson" or products >= n else products
+    affordable(8.0 * n * columns * 3, f"{products} products in dimension {n}", "give fewer")
     how = {"estimator": method, "products": products, "seed": key, "distribution": law}
     if products >= n:
         return Estimate(op.restore(exact(op)), 0.0, n, {**how, "estimator": "exact"})
