@@ -150,5 +150,8 @@ def test_the_quantile_classes_are_equally_filled():
     x = np.abs(np.random.default_rng(10).normal(size=1000))
     s = spectral_symmetry(np.concatenate([np.zeros(500), x]), bins=7, tol=1e-9)
     assert s.chi2.mean == pytest.approx(1000)  # all signs equal: every class gives its own size
+    # Small values positive, large ones negative: two classes of 500 see it whole, one sees nothing.
+    mixed = np.concatenate([np.zeros(500), np.where(x < np.median(x), x, -x)])
+    assert spectral_symmetry(mixed, bins=2).chi2.mean == pytest.approx(1000) and spectral_symmetry(mixed, bins=1).chi2.mean == 0
     assert s.zero.mean == pytest.approx(1 / 3) and s.sign_test.mean == pytest.approx(2 / 3 * np.sqrt(1500))
     assert spectral_symmetry(np.arange(1.0, 26)).bins == 2 and spectral_symmetry([0.0, 1.0]).bins == 1

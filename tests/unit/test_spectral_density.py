@@ -240,6 +240,9 @@ def test_the_grid_covers_the_smoothing_and_the_threshold_is_a_share_of_the_large
     density = S.density(x, scale=scale)
     assert len(x) == 400 and (np.diff(x) > 0).all() and x[0] < -3 and x[-1] > 1
     assert max(density[0], density[-1]) < 1e-3 * density.max()  # 4 standard deviations beyond the last node
+    lean = SpectralDensity([[0.0, 1.0, 2.0, 3.0]], [[0.25] * 4], 9)
+    assert lean.grid(9)[[0, -1]].tolist() == pytest.approx([-4 * 0.6, 3 + 4 * 0.6])
+    x = S.grid(400, scale=scale)
     u = x if scale == "linear" else symlog(x, S.threshold())
     np.testing.assert_allclose(np.diff(u), u[1] - u[0], rtol=1e-6)
 
@@ -258,3 +261,16 @@ def test_the_automatic_width_follows_the_distance_of_nodes():
     assert S.density(100.0) == pytest.approx(0.01 / (0.6 * 3 * np.sqrt(2 * np.pi)), rel=1e-6)
     inner = 1 + 2 * np.exp(-0.5 / 0.36) + np.exp(-2 / 0.36)  # itself, two neighbours, the one behind; the next adds 1 %
     assert S.density(1.0) == pytest.approx(0.2 / (0.6 * np.sqrt(2 * np.pi)) * inner, rel=0.02)
+
+
+def test_runs_of_all_steps_are_complete_and_short_ones_are_not():
+    A = np.diag(np.linspace(0, 1, 12))
+    assert slq(A, 12, probes=2).complete.all() and slq(A, 99, probes=2).complete.all()
+    assert not slq(A, 11, probes=2).complete.any()
+
+
+def test_nodes_that_lost_orthogonality_repeated_do_not_narrow_the_density():
+    once = SpectralDensity([[0.0, 1.0, 2.0, 3.0, 4.0]], [[0.2] * 5], 50)
+    copies = SpectralDensity([[0.0, 1.0, 2.0, 3.0, 4.0, 4.0 + 1e-12]], [[0.2, 0.2, 0.2, 0.2, 0.1, 0.1]], 50)
+    x = np.linspace(-1, 5, 61)
+    np.testing.assert_allclose(copies.density(x), once.density(x), rtol=1e-6)

@@ -111,6 +111,8 @@ def test_rows_are_groups_and_the_exact_density_has_no_error():
 def test_the_zero_band_is_an_argument():
     s = spectral_symmetry([-1.0, -0.01, 0.02, 1.0, 2.0], tol=0.1)
     assert (s.zero.mean, s.negative.mean, s.tol) == (pytest.approx(0.4), pytest.approx(0.2), 0.1)
+    # Zeros of one sign are no asymmetry for KS, which looks outside of the band.
+    assert spectral_symmetry([-1.0, 0.05, 0.06, 0.07, 1.0], tol=0.2).ks.mean == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.parametrize(("x", "options", "error", "message"), [

@@ -204,8 +204,7 @@ def statistics(x, weights, n, tol, classes, bins):
     steps = np.diff(size, prepend=0.0)
     apart = steps > tol  # else the two are a pair, and what lies between them is rounding
     w1 = 2 * np.sum(abs(difference[:-1]) * steps) / (w @ size) if m2 > 0 else 0.0
-    outside = size > tol
-    ks = abs(difference[:-1][apart & outside]).max(initial=0.0)
+    ks = abs(difference[:-1][apart]).max(initial=0.0)
 
     live = x[w > 0]
     low, high = live.min(), live.max()
