@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from .. import _core
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError
 from ..net import _ACTIVATIONS, Net
 from ._hessian import _flatten, _inputs, _layer_list
 

@@ -75,7 +75,7 @@ def _read_torch(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # of many classes: UnpicklingError, RuntimeError, EOFError, ...
+    except Exception as error:  # noqa: BLE001  of many classes: UnpicklingError, RuntimeError, EOFError, ...
         reason = str(error).split(". ")[0].splitlines()[0] if str(error) else type(error).__name__
         raise ArgumentError(f"{path} holds more than tensors, or is no file of torch ({reason}): save module.state_dict(), not the module") from None
     if not isinstance(state, dict):

@@ -1,0 +1,156 @@
+// The basis of eigsh: its projection, restarts, closed spaces, products that fail; and dense products for one vector.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <stdexcept>
+#include <vector>
+
+#include "check.hpp"
+#include "core/error.hpp"
+#include "core/team.hpp"
+#include "lanczos/operators.hpp"
+#include "lanczos/restart.hpp"
+
+using namespace nnqft;
+
+namespace {
+
+std::vector<double> symmetric(std::int64_t n, unsigned seed, double scale = 1.0) {
+    std::mt19937_64 engine(seed);
+    std::normal_distribution<double> normal;
+    std::vector<double> a(static_cast<std::size_t>(n * n));
+    for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j <= i; ++j) a[static_cast<std::size_t>(i * n + j)] = a[static_cast<std::size_t>(j * n + i)] = scale * normal(engine);
+    return a;
+}
+
+std::vector<double> identity(std::int64_t n) {
+    std::vector<double> s(static_cast<std::size_t>(n * n), 0.0);
+    for (std::int64_t i = 0; i < n; ++i) s[static_cast<std::size_t>(i * n + i)] = 1.0;
+    return s;
+}
+
+// Largest |V^T V - 1| and |V^T A V - T|, T in units of A.
+std::vector<double> defects(const ThickRestart& basis, Operator<double>& A, Team& team) {
+    const std::int64_t n = basis.n(), k = basis.used();
+    std::vector<double> V(static_cast<std::size_t>(n * k)), y(static_cast<std::size_t>(n)), worst(2, 0.0);
+    basis.combine(identity(k).data(), k, V.data(), team);
+    for (std::int64_t j = 0; j < k; ++j) {
+        A.apply(V.data() + j * n, y.data(), 1, team);
+        for (std::int64_t i = 0; i < k; ++i) {
+            double dot = 0.0, image = 0.0;
+            for (std::int64_t r = 0; r < n; ++r) {
+                dot += V[static_cast<std::size_t>(i * n + r)] * V[static_cast<std::size_t>(j * n + r)];
+                image += V[static_cast<std::size_t>(i * n + r)] * y[static_cast<std::size_t>(r)];
+            }
+            worst[0] = std::max(worst[0], std::abs(dot - (i == j)));
+            worst[1] = std::max(worst[1], std::abs(image - std::ldexp(basis.T()[i * basis.size() + j], -basis.exponent())));
+        }
+    }
+    return worst;
+}
+
+class Failing : public Operator<double> {
+public:
+    int calls = 0, last;
+    explicit Failing(int after) : last(after) {}
+    std::int64_t size() const override { return 40; }
+    void apply(const double* x, double* y, int, Team&) override {
+        if (++calls > last) throw std::runtime_error("mine");
+        for (int i = 0; i < 40; ++i) y[i] = i * x[i];
+    }
+};
+
+TEST(the_projection_is_measured_and_the_basis_orthonormal_through_restarts) {
+    for (const std::int64_t n : {1, 2, 7, 60, 1100}) {
+        for (const double scale : {1e-200, 1.0, 1e200}) {
+            const std::vector<double> a = symmetric(n, 1, scale);
+            DenseOperator<double> A(n, a.data(), n);
+            Team team(2);
+            const std::int64_t size = std::min<std::int64_t>(n, 12);
+            ThickRestart basis(n, size, 3);
+            basis.start(nullptr, team);
+            for (int cycle = 0; cycle < 3; ++cycle) {
+                basis.extend(A, size, team);
+                const std::vector<double> worst = defects(basis, A, team);
+                CHECK_NEAR(worst[0], 0.0, 1e-13);
+                CHECK_NEAR(worst[1] / scale, 0.0, 1e-13 * std::sqrt(static_cast<double>(n)) * 4);
+                if (cycle == 2) break;
+                // One vector is kept as it is: its Ritz value is the diagonal element.
+                const double theta = basis.T()[0];
+                basis.restart(identity(size).data(), &theta, 1, cycle == 1, team);
+            }
+        }
+    }
+}
+
+TEST(a_closed_space_goes_on_from_a_random_vector) {
+    std::vector<double> a = identity(50);
+    DenseOperator<double> A(50, a.data(), 50);
+    Team team(1);
+    ThickRestart basis(50, 6, 1);
+    basis.start(nullptr, team);
+    basis.extend(A, 6, team);
+    CHECK(basis.beta() == 0.0 && basis.used() == 6);
+    CHECK_NEAR(defects(basis, A, team)[0], 0.0, 1e-14);
+    std::fill(a.begin(), a.end(), 0.0);
+    ThickRestart nothing(50, 50, 1);
+    nothing.start(nullptr, team);
+    nothing.extend(A, 50, team);
+    CHECK(nothing.used() == 50 && nothing.norm() == 0.0 && nothing.products() == 50);
+    CHECK_NEAR(defects(nothing, A, team)[0], 0.0, 1e-14);
+}
+
+TEST(a_product_that_throws_costs_one_step) {
+    Failing A(5);
+    Team team(2);
+    ThickRestart basis(40, 10, 1), whole(40, 10, 1);
+    basis.start(nullptr, team);
+    whole.start(nullptr, team);
+    CHECK_THROWS(std::runtime_error, "mine", basis.extend(A, 10, team));
+    CHECK(basis.used() == 5);
+    A.last = 1000;
+    basis.extend(A, 10, team);
+    whole.extend(A, 10, team);
+    for (std::int64_t i = 0; i < 100; ++i) CHECK(basis.T()[i] == whole.T()[i]);
+}
+
+TEST(threads_change_no_bit_and_bad_sizes_are_refused) {
+    const std::vector<double> a = symmetric(2500, 4);
+    DenseOperator<double> A(2500, a.data(), 2500);
+    std::vector<double> first;
+    for (const unsigned threads : {1u, 2u, 7u}) {
+        Team team(threads);
+        ThickRestart basis(2500, 6, 5);
+        basis.start(nullptr, team);
+        basis.extend(A, 6, team);
+        const std::vector<double> T(basis.T(), basis.T() + 36);
+        if (first.empty()) first = T;
+        CHECK(T == first);
+    }
+    CHECK_THROWS(ArgumentError, "does not fit", ThickRestart(0, 1, 0));
+    CHECK_THROWS(ArgumentError, "does not fit", ThickRestart(5, 6, 0));
+    Team team(1);
+    ThickRestart basis(7, 3, 0);
+    basis.start(nullptr, team);
+    CHECK_THROWS(ShapeError, "the basis 7", basis.extend(A, 3, team));
+    CHECK_THROWS(ArgumentError, "keeps 1 to 0", basis.restart(nullptr, nullptr, 1, false, team));
+}
+
+TEST(one_vector_and_several_give_one_product) {
+    for (const std::int64_t n : {1, 3, 63, 64, 65, 513, 900}) {
+        const std::vector<double> a = symmetric(n, 7);
+        DenseOperator<double> A(n, a.data(), n);
+        Team team(2);
+        std::vector<double> x(static_cast<std::size_t>(n)), y(x), z(x);
+        for (std::int64_t i = 0; i < n; ++i) x[static_cast<std::size_t>(i)] = std::cos(static_cast<double>(i));
+        A.apply(x.data(), y.data(), 1, team);
+        A.apply_one(x.data(), z.data(), team);
+        for (std::int64_t i = 0; i < n; ++i) CHECK_NEAR(y[static_cast<std::size_t>(i)], z[static_cast<std::size_t>(i)], 1e-14 * static_cast<double>(n));
+    }
+}
+
+}  // namespace
+
+CHECK_MAIN()
