@@ -48,16 +48,16 @@ def test_ctrl_c_ends_a_search_within_half_a_second():
 
     def interrupt():
         time.sleep(0.7)
-        sent.append(time.monotonic())
+        sent.append(time.process_time())
         os.kill(os.getpid(), signal.SIGINT)
 
     sender = threading.Thread(target=interrupt)
     sender.start()
     with pytest.raises(KeyboardInterrupt):
-        eigsh(op, 4, tol=1e-14)
-    late = time.monotonic() - sent[0]
+        eigsh(op, 4, tol=1e-14, threads=2)
+    late = time.process_time() - sent[0]
     sender.join()
-    assert late < 2.0  # half a second on a machine of one's own
+    assert late < 1.0  # of processor time, whatever else the machine does: half a second of two threads
 
 
 def test_what_did_not_converge_is_said_and_flagged():
