@@ -140,7 +140,7 @@ struct State {
     Lanczos<T> lanczos;
     std::atomic<bool> busy{false};
 
-    State(std::int64_t n, const std::string& reorth, bool basis) : lanczos(n, reorth_of(reorth), basis) {}
+    State(std::int64_t n, const std::string& reorth, bool basis, bool restart) : lanczos(n, reorth_of(reorth), basis, restart) {}
 
     struct Use {
         State& state;
@@ -150,6 +150,14 @@ struct State {
         ~Use() { state.busy = false; }
     };
 };
+
+template <class T>
+void settle(Lanczos<T>& lanczos, unsigned threads) {
+    const ReleaseGil release;
+    const FpEnvironment guard;
+    Team team(threads, poll_signals);
+    lanczos.settle(team);
+}
 
 template <class T>
 using Self = const std::shared_ptr<State<T>>&;
@@ -230,13 +238,15 @@ void bind_kind(py::module_& m, const std::string& bits) {
 
     using S = State<T>;
     py::class_<S, std::shared_ptr<S>>(m, ("Lanczos" + bits).c_str(), "State of a Lanczos run.")
-        .def(py::init<std::int64_t, const std::string&, bool>(), arg("n"), arg("reorth"), arg("basis"))
+        .def(py::init<std::int64_t, const std::string&, bool, bool>(), arg("n"), arg("reorth"), arg("basis"), arg("restart") = false)
         .def_property_readonly("size", [](Self<T> self) { return self->lanczos.size(); })
         .def_property_readonly("probes", [](Self<T> self) { return self->lanczos.probes(); })
         .def_property_readonly("alpha", [](Self<T> self) { return columns_of(self->lanczos, &Tridiagonal::alpha); })
         .def_property_readonly("beta", [](Self<T> self) { return columns_of(self->lanczos, &Tridiagonal::beta); })
         .def_property_readonly("steps", [](Self<T> self) { return per_probe<T, std::int64_t>(self->lanczos, [](const Tridiagonal& t) { return t.steps(); }); })
         .def_property_readonly("breakdown", [](Self<T> self) { return per_probe<T, bool>(self->lanczos, [](const Tridiagonal& t) { return t.breakdown; }); })
+        .def_property_readonly("restarts", [](Self<T> self) { return per_probe<T, std::int64_t>(self->lanczos, [](const Tridiagonal& t) { return t.restarts; }); })
+        .def_property_readonly("norm", [](Self<T> self) { return per_probe<T, double>(self->lanczos, [](const Tridiagonal& t) { return t.norm; }); })
         .def_property_readonly("norm2", [](Self<T> self) { return per_probe<T, double>(self->lanczos, [](const Tridiagonal& t) { return t.norm2; }); })
         .def(
             "add",
@@ -282,8 +292,9 @@ void bind_kind(py::module_& m, const std::string& bits) {
             arg("operator"), arg("steps"), arg("threads"), arg("after") = py::none(), "Every probe to `steps` steps; after(step) stops by returning True.")
         .def(
             "basis",
-            [](Self<T> self) {
+            [](Self<T> self, unsigned threads) {
                 const typename S::Use use(*self);
+                settle(self->lanczos, threads);
                 const Lanczos<T>& l = self->lanczos;
                 std::int64_t most = 0;
                 for (std::int64_t i = 0; i < l.probes(); ++i) most = std::max(most, l.probe(i).steps());
@@ -293,14 +304,16 @@ void bind_kind(py::module_& m, const std::string& bits) {
                 for (std::int64_t i = 0; i < l.probes(); ++i)
                     for (std::int64_t j = 0; j < l.probe(i).steps(); ++j) l.basis(i, j, out.mutable_data() + (i * most + j) * l.size());
                 return out;
-            })
-        .def("residual", [](Self<T> self) {
+            },
+            arg("threads"))
+        .def("residual", [](Self<T> self, unsigned threads) {
             const typename S::Use use(*self);
+            settle(self->lanczos, threads);
             const Lanczos<T>& l = self->lanczos;
             py::array_t<T> out({static_cast<py::ssize_t>(l.probes()), static_cast<py::ssize_t>(l.size())});
             for (std::int64_t i = 0; i < l.probes(); ++i) l.residual(i, out.mutable_data() + i * l.size());
             return out;
-        })
+        }, arg("threads"))
         .def_static("bytes", [](std::int64_t n, std::int64_t probes, std::int64_t steps, const std::string& reorth, bool basis) {
             return Lanczos<T>::bytes(n, probes, steps, reorth_of(reorth), basis);
         }, arg("n"), arg("probes"), arg("steps"), arg("reorth"), arg("basis"), "Bytes of the vectors of a run.");

@@ -33,7 +33,7 @@ public:
     void apply(const double* x, double* y, int, Team& team) override {
         for (std::size_t i = 0; i < x_.size(); ++i) x_[i] = static_cast<float>(x[i]);
         const std::lock_guard<std::recursive_mutex> lock(narrow_->busy);
-        narrow_->apply_one(x_.data(), y_.data(), team);
+        narrow_->apply(x_.data(), y_.data(), 1, team);
         for (std::size_t i = 0; i < x_.size(); ++i) y[i] = static_cast<double>(y_[i]);
     }
 

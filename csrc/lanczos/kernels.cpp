@@ -126,73 +126,106 @@ void scale(int64_t rows, const double* c_, const T* in, T* out, double* s) {
     sums.store(s);
 }
 
-// `M` vectors at a time share the loads of w.
-template <int P, int M, class T>
-void dots_of(int64_t rows, const T* const* Q, const T* w, double* h) {
-    Sums<P> sums[M];
-    const int64_t count = rows * P, whole = count - count % Stripe<P>::size;
-    for (int64_t f = 0; f < whole; f += Stripe<P>::size) {
-        NNQFT_PARTS {
+// M vectors of the basis times m of the panel, from registers.
+template <int M, int m, class T>
+void dots_of(int64_t rows, const T* const* Q, const double* const* W, int stride, double* h) {
+    Sums<1> sums[M][m];
+    const int64_t whole = rows - rows % kLanes;
+    const auto stripe = [&](const T* const* q, const double* const* w, int64_t f) {
+        for (int part = 0; part < kParts; ++part) {
             const int64_t at = f + part * VD::width;
-            const VD x = VD::load(w + at);
-            for (int i = 0; i < M; ++i) sums[i].add_product(part, VD::load(Q[i] + at), x);
-        }
-    }
-    if (whole < count) {
-        const Tail<P, T> tail_w(w + whole, count - whole);
-        for (int i = 0; i < M; ++i) {
-            const Tail<P, T> tail_q(Q[i] + whole, count - whole);
-            NNQFT_PARTS {
-                const int at = part * VD::width;
-                sums[i].add_product(part, VD::load(tail_q.x + at), VD::load(tail_w.x + at));
+            VD x[m];
+            for (int s = 0; s < m; ++s) x[s] = VD::load(w[s] + at);
+            for (int i = 0; i < M; ++i) {
+                const VD y = VD::load(q[i] + at);
+                for (int s = 0; s < m; ++s) sums[i][s].add_product(part, y, x[s]);
             }
         }
+    };
+    for (int64_t f = 0; f < whole; f += kLanes) stripe(Q, W, f);
+    if (whole < rows) {
+        T q[M][kLanes] = {};
+        double w[m][kLanes] = {};
+        const T* q_at[M];
+        const double* w_at[m];
+        for (int i = 0; i < M; ++i) {
+            for (int64_t f = whole; f < rows; ++f) q[i][f - whole] = Q[i][f];
+            q_at[i] = q[i];
+        }
+        for (int s = 0; s < m; ++s) {
+            for (int64_t f = whole; f < rows; ++f) w[s][f - whole] = W[s][f];
+            w_at[s] = w[s];
+        }
+        stripe(q_at, w_at, 0);
     }
-    for (int i = 0; i < M; ++i) sums[i].store(h + i * P);
-}
-template <int P, class T>
-void dots(int64_t rows, int64_t count, const T* const* Q, const T* w, double* h) {
-    constexpr int M = P == 1 ? 8 : P <= 3 ? 4 : 2;
-    int64_t i = 0;
-    for (; i + M <= count; i += M) dots_of<P, M>(rows, Q + i, w, h + i * P);
-    for (; i < count; ++i) dots_of<P, 1>(rows, Q + i, w, h + i * P);
+    for (int i = 0; i < M; ++i)
+        for (int s = 0; s < m; ++s) sums[i][s].store(h + i * stride + s);
 }
 
-template <int P, int M, class T>
-void project_on(int64_t rows, const T* const* Q, const double* h_, T* w) {
-    double h[M][Stripe<P>::size];
+template <int M, int m, class T>
+void project_on(int64_t rows, const T* const* Q, const double* h, int stride, double* const* W) {
+    double c[M][m];
     for (int i = 0; i < M; ++i)
-        for (int f = 0; f < Stripe<P>::size; ++f) h[i][f] = h_[i * P + f % P];
-    const int64_t count = rows * P, whole = count - count % Stripe<P>::size;
-    for (int64_t f = 0; f < whole; f += Stripe<P>::size) {
-        NNQFT_PARTS {
-            const int64_t at = f + part * VD::width;
-            VD x = VD::load(w + at);
-            for (int i = 0; i < M; ++i) x = nmadd(VD::load(h[i] + part * VD::width), VD::load(Q[i] + at), x);
-            x.store(w + at);
+        for (int s = 0; s < m; ++s) c[i][s] = h[i * stride + s];
+    int64_t f = 0;
+    for (; f + VD::width <= rows; f += VD::width) {
+        VD q[M];
+        for (int i = 0; i < M; ++i) q[i] = VD::load(Q[i] + f);
+        for (int s = 0; s < m; ++s) {
+            VD x = VD::load(W[s] + f);
+            for (int i = 0; i < M; ++i) x = nmadd(VD(c[i][s]), q[i], x);
+            x.store(W[s] + f);
         }
     }
-    for (int64_t f = whole; f < count; ++f) {
-        double x = static_cast<double>(w[f]);
-        for (int i = 0; i < M; ++i) x = __builtin_fma(-h[i][f - whole], static_cast<double>(Q[i][f]), x);
-        w[f] = static_cast<T>(x);
+    for (; f < rows; ++f) {
+        for (int s = 0; s < m; ++s) {
+            double x = W[s][f];
+            for (int i = 0; i < M; ++i) x = __builtin_fma(-c[i][s], static_cast<double>(Q[i][f]), x);
+            W[s][f] = x;
+        }
     }
 }
-template <int P, class T>
-void project(int64_t rows, int64_t count, const T* const* Q, const double* h, T* w, double* s) {
-    constexpr int M = 8;
-    int64_t i = 0;
-    for (; i + M <= count; i += M) project_on<P, M>(rows, Q + i, h + i * P, w);
-    for (; i < count; ++i) project_on<P, 1>(rows, Q + i, h + i * P, w);
-    double one[P];
-    for (double& x : one) x = 1.0;
-    scale<P>(rows, one, w, w, s);
+
+// body<M>(first vector of the basis, its m): two at a time against eight of the panel, four against fewer.
+#define NNQFT_PANEL(CALL)                                        \
+    int s = 0;                                                   \
+    for (; m - s >= 8; s += 8) CALL(2, 8)                        \
+    for (; m - s >= 4; s += 4) CALL(4, 4)                        \
+    for (; m - s >= 2; s += 2) CALL(8, 2)                        \
+    for (; m - s >= 1; s += 1) CALL(8, 1)
+
+template <class T>
+void dots(int64_t rows, int64_t count, const T* const* Q, int m, const double* const* W, double* h) {
+#define CALL(M, N)                                                                                 \
+    {                                                                                              \
+        int64_t i = 0;                                                                             \
+        for (; i + M <= count; i += M) dots_of<M, N>(rows, Q + i, W + s, m, h + i * m + s);        \
+        for (; i < count; ++i) dots_of<1, N>(rows, Q + i, W + s, m, h + i * m + s);                \
+        for (int t = 0; t < m; ++t) dots_of<1, N>(rows, W + t, W + s, m, h + (count + t) * m + s); \
+    }
+    NNQFT_PANEL(CALL)
+#undef CALL
+}
+
+template <class T>
+double project(int64_t rows, int64_t count, const T* const* Q, int m, const double* h, const double* r, double* const* W) {
+#define CALL(M, N)                                                                             \
+    {                                                                                          \
+        int64_t i = 0;                                                                         \
+        for (; i + M <= count; i += M) project_on<M, N>(rows, Q + i, h + i * m + s, m, W + s); \
+        for (; i < count; ++i) project_on<1, N>(rows, Q + i, h + i * m + s, m, W + s);         \
+    }
+    NNQFT_PANEL(CALL)
+#undef CALL
+    for (int t = 1; t < m; ++t)
+        for (int u = 0; u < t; ++u) project_on<1, 1>(rows, W + u, r + u * m + t, m, W + t);
+    double square;
+    dots_of<1, 1>(rows, W + m - 1, W + m - 1, 1, &square);
+    return square;
 }
 
 // A short row is one chain of additions, since those of neighbouring rows overlap; in a long one, entries 0, 4, 8, ... add
 // up apart from 1, 5, ... and so on. The length alone decides, whatever P.
-constexpr int64_t kLongRow = 32;
-
 template <int P, class T, class I>
 void csr(int64_t first, int64_t last, const I* start, const I* column, const T* value, const T* X, double* Y) {
     for (int64_t i = first; i < last; ++i, Y += P) {
@@ -216,6 +249,28 @@ void csr(int64_t first, int64_t last, const I* start, const I* column, const T* 
         }
         for (; e < end; ++e) add(s0, e);
         for (int c = 0; c < P; ++c) Y[c] = s0[c];
+    }
+}
+
+// Several registers at a time, so that their chains of additions overlap.
+template <class T>
+void stencil(int64_t count, int64_t terms, const int64_t* offset, const double* c, const T* X, double* Y) {
+    constexpr int kTogether = 8;
+    int64_t f = 0;
+    for (; f + kTogether * VD::width <= count; f += kTogether * VD::width) {
+        VD y[kTogether];
+        for (VD& s : y) s = VD(0.0);
+        for (int64_t t = 0; t < terms; ++t) {
+            const VD a(c[t]);
+            const T* x = X + f + offset[t];
+            for (int i = 0; i < kTogether; ++i) y[i] = madd(a, VD::load(x + i * VD::width), y[i]);
+        }
+        for (int i = 0; i < kTogether; ++i) y[i].store(Y + f + i * VD::width);
+    }
+    for (; f < count; ++f) {
+        double s = 0.0;
+        for (int64_t t = 0; t < terms; ++t) s = __builtin_fma(c[t], static_cast<double>(X[f + offset[t]]), s);
+        Y[f] = s;
     }
 }
 
@@ -317,18 +372,6 @@ void any_update(int P, int64_t rows, const double* c, const T* q, T* w, double* 
 #undef CALL
 }
 template <class T>
-void any_dots(int P, int64_t rows, int64_t count, const T* const* Q, const T* w, double* h) {
-#define CALL(N) dots<N>(rows, count, Q, w, h)
-    NNQFT_COLUMNS(CALL)
-#undef CALL
-}
-template <class T>
-void any_project(int P, int64_t rows, int64_t count, const T* const* Q, const double* h, T* w, double* s) {
-#define CALL(N) project<N>(rows, count, Q, h, w, s)
-    NNQFT_COLUMNS(CALL)
-#undef CALL
-}
-template <class T>
 void any_scale(int P, int64_t rows, const double* c, const T* in, T* out, double* s) {
 #define CALL(N) scale<N>(rows, c, in, out, s)
     NNQFT_COLUMNS(CALL)
@@ -347,10 +390,10 @@ namespace NNQFT_UNIT {
 
 extern const LanczosKernels<double> lanczos_f64;
 extern const LanczosKernels<float> lanczos_f32;
-const LanczosKernels<double> lanczos_f64{any_recur<double, double>, any_recur<double, double>, any_update<double>,    any_dots<double>,  any_project<double>,
-                                         any_scale<double>,         any_csr<double>,           any_csr<double>, symmetric<double>};
-const LanczosKernels<float> lanczos_f32{any_recur<float, float>, any_recur<float, double>, any_update<float>, any_dots<float>, any_project<float>,
-                                        any_scale<float>,        any_csr<float>,           any_csr<float>,  symmetric<float>};
+const LanczosKernels<double> lanczos_f64{any_recur<double, double>, any_recur<double, double>, any_update<double>, dots<double>, project<double>,
+                                         any_scale<double>,         any_csr<double>,           any_csr<double>, stencil<double>, symmetric<double>};
+const LanczosKernels<float> lanczos_f32{any_recur<float, float>, any_recur<float, double>, any_update<float>, dots<float>, project<float>,
+                                        any_scale<float>,        any_csr<float>,           any_csr<float>,  stencil<float>, symmetric<float>};
 
 }  // namespace NNQFT_UNIT
 }  // namespace nnqft

@@ -11,14 +11,15 @@
 #include <memory>
 #include <vector>
 
+#include "core/array.hpp"
 #include "lanczos/operator.hpp"
 
 namespace nnqft {
 
 enum class Reorth {
     none,    // three vectors per probe
-    full,    // one pass of Gram-Schmidt against all, a second where the first shortened w below 0.7
-    partial  // the same only where Simon's recurrence estimates |q_i . w| above sqrt(eps)
+    full,    // every vector orthogonal to all others to rounding: Gram-Schmidt in panels of up to kPanelVectors
+    partial  // one vector at a time, where Simon's recurrence estimates |q_i . w| above sqrt(eps)
 };
 enum class StartLaw { rademacher, gaussian, sphere };
 
@@ -29,16 +30,18 @@ double draw_start(StartLaw law, std::uint64_t seed, std::uint64_t probe, std::in
 // One column of T, per probe.
 struct Tridiagonal {
     std::vector<double> alpha, beta;
-    double norm2 = 0.0;       // |v|^2
-    bool breakdown = false;   // beta <= 32 eps max(|alpha| + beta) sqrt(j): the Krylov space is complete
+    double norm = 0.0, norm2 = 0.0;  // |v|, |v|^2
+    bool breakdown = false;          // beta <= 32 eps max(|alpha| + beta) sqrt(j): the Krylov space is complete
+    std::int64_t restarts = 0;       // how often it was, and a random vector went on: beta = 0
     std::int64_t steps() const { return static_cast<std::int64_t>(alpha.size()); }
 };
 
 template <class T>
 class Lanczos {
 public:
-    // keep_basis: the vectors q_j are stored even where no reorthogonalisation needs them.
-    Lanczos(std::int64_t n, Reorth reorth, bool keep_basis);
+    // keep_basis: the vectors q_j are stored even where no reorthogonalisation needs them. restart (with Reorth::full only):
+    // go on past a breakdown with a random vector orthogonal to all others.
+    Lanczos(std::int64_t n, Reorth reorth, bool keep_basis, bool restart = false);
     ~Lanczos();
     Lanczos(const Lanczos&) = delete;
     Lanczos& operator=(const Lanczos&) = delete;
@@ -58,6 +61,9 @@ public:
     // from there. ArgumentError if the operator returns something that is not finite.
     void advance(Operator<T>& A, std::int64_t steps, Team& team, const std::function<bool(std::int64_t step)>& after);
 
+    // Makes copies of the vectors that wait for their panel to fill, orthogonal to all others, for basis() and residual():
+    // they then stand for a basis that is orthogonal to rounding.
+    void settle(Team& team);
     void basis(std::int64_t probe, std::int64_t step, T* out) const;  // q_step, step <= steps of the probe
     void residual(std::int64_t probe, T* out) const;                  // q of the next step; zeros after a breakdown
 
@@ -67,10 +73,12 @@ public:
 private:
     struct Block;
     struct Step;
+    void product(Operator<T>& A, std::vector<Step>& steps, Team& team, Array<T>& X, Array<T>& Y);
+
     std::int64_t n_;
     Reorth reorth_;
-    bool keep_basis_;
-    std::vector<std::unique_ptr<Block>> blocks_;  // of up to kMaxColumns probes each
+    bool keep_basis_, restart_;
+    std::vector<std::unique_ptr<Block>> blocks_;  // of up to kMaxColumns probes each; of one, where the basis is stored
 };
 
 extern template class Lanczos<float>;

@@ -23,8 +23,6 @@ public:
     // the number of threads. Callers hold `busy`, so a workspace may be kept.
     virtual void apply(const T* X, T* Y, int columns, Team& team) = 0;
     virtual Layout layout() const { return Layout::rows; }
-    // The same for one vector, by a quicker way that may round otherwise, where there is one.
-    virtual void apply_one(const T* x, T* y, Team& team) { apply(x, y, 1, team); }
 
     // An operator whose rows are cheap one by one (sparse matrices) computes rows [first, last) of A X, layout rows, into
     // Y[(i - first) * columns + c]: the driver then makes each row's share of its sums while the row is in the cache.

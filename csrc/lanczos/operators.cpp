@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "core/array.hpp"
-#include "core/blas.hpp"
 #include "core/error.hpp"
 #include "core/isa.hpp"
 
@@ -40,7 +40,6 @@ DenseOperator<T>::DenseOperator(std::int64_t n, const T* a, std::int64_t stride)
 
 template <class T>
 void DenseOperator<T>::apply(const T* X, T* Y, int columns, Team& team) {
-    const LanczosKernels<T>& kernels = lanczos_kernels<T>(resolve_isa(""));
     const std::vector<std::int64_t> starts = group_starts(n_);
     const auto groups = static_cast<std::int64_t>(starts.size()) - 1;
     const std::int64_t wide = n_ * kMaxColumns;
@@ -55,7 +54,7 @@ void DenseOperator<T>::apply(const T* X, T* Y, int columns, Team& team) {
             double* to = y.data() + g * wide;
             const std::int64_t begin = starts[static_cast<std::size_t>(g)], end = starts[static_cast<std::size_t>(g) + 1];
             std::fill(to + begin * kMaxColumns, to + wide, 0.0);
-            kernels.symmetric(n_, begin, end, a_, stride_, x.data(), to);
+            kernels_.symmetric(n_, begin, end, a_, stride_, x.data(), to);
         });
         team.run(block_count(n_), [&](std::int64_t task, unsigned) {
             for (std::int64_t i = task * kBlockRows; i < std::min(n_, (task + 1) * kBlockRows); ++i) {
@@ -65,41 +64,6 @@ void DenseOperator<T>::apply(const T* X, T* Y, int columns, Team& team) {
                 for (int c = 0; c < count; ++c) Y[i * columns + first + c] = static_cast<T>(sum[c]);
             }
         });
-    }
-}
-
-template <class T>
-void DenseOperator<T>::apply_one(const T* x, T* y, Team& team) {
-    if constexpr (std::is_same_v<T, double>) {
-        // Row by row the upper triangle is BLAS's lower one. A tile is read from memory once and used in both directions.
-        constexpr std::int64_t kRows = 64, kColumns = 512;
-        const BlasThreadsOff single;
-        const std::vector<std::int64_t> starts = group_starts(n_);
-        const auto groups = static_cast<std::int64_t>(starts.size()) - 1;
-        Array<double> sums(static_cast<std::size_t>(n_ * groups));
-        team.run(groups, [&](std::int64_t g, unsigned) {
-            double* const to = sums.data() + g * n_;
-            const std::int64_t begin = starts[static_cast<std::size_t>(g)], end = starts[static_cast<std::size_t>(g) + 1];
-            std::fill(to + begin, to + n_, 0.0);
-            for (std::int64_t i = begin; i < end; i += kRows) {
-                const std::int64_t rows = std::min(kRows, end - i);
-                const double* const a = a_ + i * stride_;
-                symv('L', rows, 1.0, a + i, stride_, x + i, 1.0, to + i);
-                for (std::int64_t j = i + rows; j < n_; j += kColumns) {
-                    const std::int64_t columns = std::min(kColumns, n_ - j);
-                    gemv('T', columns, rows, 1.0, a + j, stride_, x + j, 1.0, to + i);
-                    gemv('N', columns, rows, 1.0, a + j, stride_, x + i, 1.0, to + j);
-                }
-            }
-        });
-        team.run(block_count(n_), [&](std::int64_t task, unsigned) {
-            for (std::int64_t i = task * kBlockRows; i < std::min(n_, (task + 1) * kBlockRows); ++i) {
-                y[i] = 0.0;
-                for (std::int64_t g = 0; g < groups && starts[static_cast<std::size_t>(g)] <= i; ++g) y[i] += sums.data()[g * n_ + i];
-            }
-        });
-    } else {
-        apply(x, y, 1, team);
     }
 }
 
@@ -145,13 +109,69 @@ CsrOperator<T, Index>::CsrOperator(std::int64_t n, std::int64_t entries, const I
         if (column[e] < 0 || column[e] >= n)
             throw ArgumentError("indices[" + std::to_string(e) + "] is " + std::to_string(column[e]) + "; expected 0 to " + std::to_string(n - 1));
     }
+    find_runs();
+}
+
+template <class T, class Index>
+void CsrOperator<T, Index>::find_runs() {
+    const auto follows = [&](std::int64_t i) {  // row i is row i - 1, moved by one
+        const std::int64_t before = start_[i - 1], here = start_[i], terms = here - before;
+        if (terms == 0 || terms >= kLongRow || start_[i + 1] - here != terms) return false;
+        bool same = true;
+        for (std::int64_t t = 0; t < terms; ++t) same &= column_[here + t] == column_[before + t] + 1;
+        return same && std::memcmp(value_ + here, value_ + before, static_cast<std::size_t>(terms) * sizeof(T)) == 0;
+    };
+    for (std::int64_t first = 0, last; first < n_; first = last) {
+        for (last = first + 1; last < n_ && follows(last);) ++last;
+        add_run(first, last);
+    }
+}
+
+template <class T, class Index>
+void CsrOperator<T, Index>::add_run(std::int64_t first, std::int64_t last) {
+    constexpr std::int64_t kShortest = 16;
+    if (last - first < kShortest) {
+        if (runs_.empty() || runs_.back().terms > 0) runs_.push_back({first, last, 0, 0});
+        runs_.back().last = last;
+        return;
+    }
+    const std::int64_t terms = start_[first + 1] - start_[first];
+    Run run{first, last, terms, static_cast<std::int64_t>(offset_.size())};
+    for (std::int64_t e = start_[first]; e < start_[first + 1]; ++e) {
+        offset_.push_back(static_cast<std::int64_t>(column_[e]) - first);
+        coefficient_.push_back(static_cast<double>(value_[e]));
+    }
+    // The rows of a lattice begin alike: one copy of each kind stays in the cache.
+    const auto alike = [&](const Run& other) {
+        return other.terms == terms && std::equal(offset_.begin() + run.at, offset_.end(), offset_.begin() + other.at) &&
+               std::memcmp(coefficient_.data() + run.at, coefficient_.data() + other.at, static_cast<std::size_t>(terms) * sizeof(double)) == 0;
+    };
+    const auto known = std::find_if(runs_.rbegin(), runs_.rbegin() + std::min<std::ptrdiff_t>(4, static_cast<std::ptrdiff_t>(runs_.size())), alike);
+    if (known != runs_.rend() && alike(*known)) {
+        offset_.resize(static_cast<std::size_t>(run.at));
+        coefficient_.resize(static_cast<std::size_t>(run.at));
+        run.at = known->at;
+    }
+    runs_.push_back(run);
 }
 
 template <class T, class Index>
 void CsrOperator<T, Index>::apply_rows(const T* X, int columns, std::int64_t first, std::int64_t last, double* Y) const {
-    const LanczosKernels<T>& kernels = lanczos_kernels<T>(resolve_isa(""));
-    if constexpr (std::is_same_v<Index, std::int32_t>) kernels.csr32(columns, first, last, start_, column_, value_, X, Y);
-    else kernels.csr64(columns, first, last, start_, column_, value_, X, Y);
+    auto run = std::upper_bound(runs_.begin(), runs_.end(), first, [](std::int64_t row, const Run& r) { return row < r.last; });
+    for (; first < last; ++run) {
+        const std::int64_t end = std::min(last, run->last);
+        if (run->terms > 0) {
+            std::int64_t offset[kLongRow];
+            for (std::int64_t t = 0; t < run->terms; ++t) offset[t] = offset_[static_cast<std::size_t>(run->at + t)] * columns;
+            kernels_.stencil((end - first) * columns, run->terms, offset, coefficient_.data() + run->at, X + first * columns, Y);
+        } else if constexpr (std::is_same_v<Index, std::int32_t>) {
+            kernels_.csr32(columns, first, end, start_, column_, value_, X, Y);
+        } else {
+            kernels_.csr64(columns, first, end, start_, column_, value_, X, Y);
+        }
+        Y += (end - first) * columns;
+        first = end;
+    }
 }
 
 template <class T, class Index>

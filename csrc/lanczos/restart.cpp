@@ -50,7 +50,7 @@ double ThickRestart::apply(Operator<double>& A, const double* x, double* y, Team
     if (A.size() != n_) throw ShapeError("the operator has size " + std::to_string(A.size()) + ", the basis " + std::to_string(n_));
     {
         const std::lock_guard<std::recursive_mutex> lock(A.busy);
-        A.apply_one(x, y, team);
+        A.apply(x, y, 1, team);
     }
     std::vector<double> largest(static_cast<std::size_t>(block_count(n_)));
     team.run(block_count(n_), [&](std::int64_t block, unsigned) {

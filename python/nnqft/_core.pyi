@@ -189,7 +189,7 @@ class Lanczos64:
         """
         Bytes of the vectors of a run.
         """
-    def __init__(self, n: typing.SupportsInt | typing.SupportsIndex, reorth: str, basis: bool) -> None:
+    def __init__(self, n: typing.SupportsInt | typing.SupportsIndex, reorth: str, basis: bool, restart: bool = False) -> None:
         ...
     def add(self, v0: typing.Any) -> None:
         ...
@@ -197,11 +197,11 @@ class Lanczos64:
         """
         Every probe to `steps` steps; after(step) stops by returning True.
         """
-    def basis(self) -> numpy.typing.NDArray[numpy.float64]:
+    def basis(self, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
         ...
     def draw(self, count: typing.SupportsInt | typing.SupportsIndex, distribution: str, seed: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
-    def residual(self) -> numpy.typing.NDArray[numpy.float64]:
+    def residual(self, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
         ...
     @property
     def alpha(self) -> numpy.typing.NDArray[numpy.float64]:
@@ -213,10 +213,16 @@ class Lanczos64:
     def breakdown(self) -> numpy.typing.NDArray[numpy.bool]:
         ...
     @property
+    def norm(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
     def norm2(self) -> numpy.typing.NDArray[numpy.float64]:
         ...
     @property
     def probes(self) -> int:
+        ...
+    @property
+    def restarts(self) -> numpy.typing.NDArray[numpy.int64]:
         ...
     @property
     def size(self) -> int:
@@ -249,7 +255,7 @@ class Lanczos32:
         """
         Bytes of the vectors of a run.
         """
-    def __init__(self, n: typing.SupportsInt | typing.SupportsIndex, reorth: str, basis: bool) -> None:
+    def __init__(self, n: typing.SupportsInt | typing.SupportsIndex, reorth: str, basis: bool, restart: bool = False) -> None:
         ...
     def add(self, v0: typing.Any) -> None:
         ...
@@ -257,11 +263,11 @@ class Lanczos32:
         """
         Every probe to `steps` steps; after(step) stops by returning True.
         """
-    def basis(self) -> numpy.typing.NDArray[numpy.float32]:
+    def basis(self, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
         ...
     def draw(self, count: typing.SupportsInt | typing.SupportsIndex, distribution: str, seed: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
-    def residual(self) -> numpy.typing.NDArray[numpy.float32]:
+    def residual(self, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
         ...
     @property
     def alpha(self) -> numpy.typing.NDArray[numpy.float64]:
@@ -273,10 +279,16 @@ class Lanczos32:
     def breakdown(self) -> numpy.typing.NDArray[numpy.bool]:
         ...
     @property
+    def norm(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
     def norm2(self) -> numpy.typing.NDArray[numpy.float64]:
         ...
     @property
     def probes(self) -> int:
+        ...
+    @property
+    def restarts(self) -> numpy.typing.NDArray[numpy.int64]:
         ...
     @property
     def size(self) -> int:

@@ -49,7 +49,9 @@ class Home:
             )
         return Handle(op)
 
-    def kernels(self, n, dtype, reorth, basis):
+    def kernels(self, n, dtype, reorth, basis, restart):
+        if restart:
+            raise ArgumentError("restart=True runs on the CPU only: leave it out, or pass the operator in main memory")
         return DeviceLanczos(n, dtype, reorth, basis, self.device)
 
     def asarray(self, v0):
@@ -192,6 +194,8 @@ class DeviceLanczos:
     steps = property(lambda self: self._gathered("steps").astype(np.int64))
     breakdown = property(lambda self: self._gathered("breakdown").astype(bool))
     norm2 = property(lambda self: self._gathered("norm2"))
+    norm = property(lambda self: np.sqrt(self.norm2))
+    restarts = property(lambda self: np.zeros(self.probes, np.int64))
     alpha = property(lambda self: self._coefficients("alpha"))
     beta = property(lambda self: self._coefficients("beta"))
 
@@ -270,7 +274,7 @@ class DeviceLanczos:
         finally:
             self._lock.release()
 
-    def basis(self):
+    def basis(self, threads=None):
         """(probes, steps, n), zero beyond a probe's steps."""
         if not self.keeps:
             raise StateError("the basis was not kept: call with basis=True")
@@ -283,7 +287,7 @@ class DeviceLanczos:
                     at += 1
         return out
 
-    def residual(self):
+    def residual(self, threads=None):
         with _backend.on_device(self.device):
             return _backend.cupy_module().concatenate([group.vectors[0] for group in self._groups])
 

@@ -71,9 +71,11 @@ class Lanczos:
     steps : array of int, shape (probes,)
         Less than k where the Krylov space was complete before, or the callback stopped.
     breakdown : array of bool, shape (probes,)
-        The Krylov space is complete: the nodes are eigenvalues, and the quadrature is exact.
-    norm2 : array, shape (probes,)
-        |v_0|^2; n for "rademacher" and "sphere".
+        The Krylov space is complete: the nodes are eigenvalues, and the quadrature is exact. With restart=True: it is the whole space.
+    restarts : array of int, shape (probes,)
+        How often a random vector went on past a complete Krylov space; beta = 0 there.
+    norm, norm2 : arrays, shape (probes,)
+        |v_0| and |v_0|^2, the latter n for "rademacher" and "sphere"; inf or 0 where it leaves the range of float64.
     basis : array, shape (probes, max(steps), n), or None
         The vectors q_j, if they were asked for; zero beyond `steps`.
     state : LanczosState
@@ -92,6 +94,8 @@ class Lanczos:
     beta: np.ndarray
     steps: np.ndarray
     breakdown: np.ndarray
+    restarts: np.ndarray
+    norm: np.ndarray
     norm2: np.ndarray
     basis: np.ndarray | None
     state: LanczosState = field(repr=False)
@@ -107,7 +111,7 @@ class Lanczos:
         """The next vector of each probe, shape (probes, n): unit length, or zero after a breakdown."""
         if not np.array_equal(self.state.steps, self.steps):
             raise StateError(f"the state has gone on to steps {self.state.steps.tolist()}: ask the newer result for its residual")
-        return self.state._core.residual()
+        return self.state._core.residual(thread_count(None))
 
     def eigen(self):
         """Nodes and weights of the Gauss quadrature of each probe's spectral measure.
@@ -144,8 +148,8 @@ class Lanczos:
         return nodes, weights
 
 
-def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", reorth="full", dtype=None, basis=False, callback=None,
-            state=None, threads=None, check_symmetric=True):  # fmt: skip
+def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", reorth="full", restart=False, dtype=None, basis=False,
+            callback=None, state=None, threads=None, check_symmetric=True):  # fmt: skip
     """Lanczos tridiagonalisation T = Q^T A Q of a symmetric operator, from one or many start vectors in lockstep.
 
     w = A q_j - beta_{j-1} q_{j-1};  alpha_j = q_j.w;  w -= alpha_j q_j;  beta_j = |w|;  q_{j+1} = w / beta_j.
@@ -166,9 +170,13 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
     distribution : {"rademacher", "gaussian", "sphere"}
         Of the elements: +-1; standard normal; normal and then scaled to |v|^2 = n.
     reorth : {"full", "none", "partial"}
-        Gram-Schmidt against all earlier vectors at every step, with a second pass where the first shortened the vector below 0.7: T has no
-        ghosts, Q is orthonormal to rounding. "none": three vectors per probe whatever k; the quadrature stays right, but converged
-        eigenvalues repeat. "partial": where Simon's recurrence finds orthogonality worse than sqrt(eps).
+        "full": Gram-Schmidt against all earlier vectors, up to eight new ones at a time, so that the basis is read an eighth as often; again
+        where it shortened one below 0.7. Q is orthonormal to rounding, T has no ghosts. "none": three vectors per probe whatever k; the
+        quadrature stays right, but converged eigenvalues repeat. "partial": single vectors, where Simon's recurrence finds orthogonality
+        worse than sqrt(eps).
+    restart : bool
+        With reorth="full": where the Krylov space is complete before k steps, go on with a random vector orthogonal to it, beta = 0, instead of
+        ending the probe. The nodes then include copies of multiple eigenvalues, and what v_0 does not see; the weights stay those of v_0.
     dtype : float64 or float32, optional
         Of the vectors; default that of the operator. alpha and beta are summed in float64 always.
     basis : bool
@@ -198,8 +206,8 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
 
     Notes
     -----
-    Memory: n * probes * itemsize times 3 for "none", times k + 1 otherwise. Cost: k products and, for reorth="full", 4 n k^2 operations a
-    probe. A probe stops at step j where beta_j <= 32 eps max(abs(alpha) + beta) sqrt(j): relative to the operator, so that scaling A by a
+    Memory: n * probes * itemsize times 3 for "none", times k + 8 for "full". Cost: k products and, for reorth="full", 2 to 4 n k^2 operations a
+    probe; what it reads of the basis is n k^2 itemsize / 16, twice that where vectors have to be corrected. A probe stops at step j where beta_j <= 32 eps max(abs(alpha) + beta) sqrt(j): relative to the operator, so that scaling A by a
     power of two changes exponents alone. C. C. Paige, J. Inst. Maths Applics 10 (1972) 373, algorithm A(2,7); J. W. Daniel et al., Math.
     Comp. 30 (1976) 772; H. D. Simon, Math. Comp. 42 (1984) 115.
 
@@ -227,7 +235,7 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
     handle = home.handle(op, kind)
     fresh = state._core is None
     vectors = _start_vectors(v0, n, home)
-    core, made = _prepared(state, n, kind, reorth, bool(basis), distribution, seed, home)
+    core, made = _prepared(state, n, kind, reorth, bool(restart), bool(basis), distribution, seed, home)
     wanted = None if probes is None else integer("probes", probes, 1, _MAX)
     if vectors is not None and wanted is not None and wanted != len(vectors) + core.probes:
         raise ArgumentError(f"probes is {wanted}, but v0 has {len(vectors)} vectors{'' if fresh else f' and the state {core.probes}'}: leave probes out")
@@ -248,7 +256,7 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
 
     after = None if callback is None else lambda step: callback(step, core.alpha[:, :step], core.beta[:, :step])
     core.advance(handle, k, threads, after)
-    return Lanczos(_padded(core.alpha, k), _padded(core.beta, k), core.steps, core.breakdown, core.norm2, core.basis() if basis else None, state, made["seed"],
+    return Lanczos(_padded(core.alpha, k), _padded(core.beta, k), core.steps, core.breakdown, core.restarts, core.norm, core.norm2, core.basis(threads) if basis else None, state, made["seed"],
                    None if made["seed"] is None else made["distribution"], made["reorth"])  # fmt: skip
 
 
@@ -265,7 +273,7 @@ class _Host:
         return "cpu"
 
     handle = staticmethod(lambda op, dtype: native_handle(op, dtype))
-    kernels = staticmethod(lambda n, dtype, reorth, basis: _KERNELS[dtype](n, reorth, basis))
+    kernels = staticmethod(lambda n, dtype, reorth, basis, restart: _KERNELS[dtype](n, reorth, basis, restart))
     asarray = staticmethod(np.asarray)
     contiguous = staticmethod(lambda rows: np.require(rows, requirements=["C", "A"]))
     available_memory = staticmethod(lambda: _available_memory())
@@ -292,20 +300,22 @@ def _start_vectors(v0, n, home):
     return home.contiguous(rows)
 
 
-def _prepared(state, n, kind, reorth, basis, distribution, seed, home):
+def _prepared(state, n, kind, reorth, restart, basis, distribution, seed, home):
     """The C++ state behind `state`, made now if there is none."""
     key = as_key(seed)
-    made = {"n": n, "dtype": kind, "reorth": reorth, "basis": basis, "distribution": distribution, "seed": key}
+    made = {"n": n, "dtype": kind, "reorth": reorth, "restart": restart, "basis": basis, "distribution": distribution, "seed": key}
     if not isinstance(distribution, str) or distribution not in ("rademacher", "gaussian", "sphere"):
         raise ArgumentError(f"distribution is {shown(distribution)}; expected 'rademacher', 'gaussian' or 'sphere'")
     if not isinstance(reorth, str) or reorth not in ("full", "none", "partial"):
         raise ArgumentError(f"reorth is {shown(reorth)}; expected 'full', 'none' or 'partial'")
+    if restart and reorth != "full":
+        raise ArgumentError(f"restart=True needs reorth='full', not {reorth!r}: the new vector is made orthogonal to all others")
     if state._core is None:
-        return home.kernels(n, kind, reorth, basis), made
+        return home.kernels(n, kind, reorth, basis, restart), made
     was = state._made
     if home.device != getattr(state._core, "device", None):
         raise StateError(f"the state lives on another device than {home}: begin a new state there")
-    names = ["n", "dtype", "reorth"] + (["distribution", "seed"] if was["seed"] is not None and key != 0 else [])
+    names = ["n", "dtype", "reorth", "restart"] + (["distribution", "seed"] if was["seed"] is not None and key != 0 else [])
     for name in names:
         if was[name] != made[name]:
             raise StateError(f"the state was made with {name}={was[name]!s}, this call has {made[name]!s}: go on with the same, or begin a new state")
