@@ -201,6 +201,7 @@ void bind_kind(py::module_& m, const std::string& bits) {
                 const FpEnvironment guard;
                 const std::lock_guard<std::recursive_mutex> lock(self->busy);
                 Team team(threads, poll_signals);
+                if (self->apply_many(from, to, p, team)) return out;
                 std::vector<T> in(static_cast<std::size_t>(n * std::min<py::ssize_t>(p, kMaxColumns))), result(in.size());
                 for (py::ssize_t begin = 0; begin < p; begin += kMaxColumns) {
                     const py::ssize_t P = std::min<py::ssize_t>(kMaxColumns, p - begin);

@@ -274,74 +274,93 @@ void stencil(int64_t count, int64_t terms, const int64_t* offset, const double* 
     }
 }
 
-// R rows of A against a run of its columns: every a_ij serves y_i += a_ij x_j and y_j += a_ij x_i from one register.
-constexpr int kColumnParts = kMaxColumns / VD::width;
-constexpr int kRows = VD::width == 8 ? 12 : VD::width == 4 ? 4 : 2;
-constexpr int64_t kPanel = 512;  // columns whose x_j and y_j stay in the L2 cache while rows of A pass by
-constexpr int64_t kRun = 64;     // columns that are copied together: then one address register serves all rows
+// Tiles of a symmetric matrix: kTileRows rows times kTileColumns columns, which stay in the L1 cache with their part of C
+// columns of X and Y at a time. Every a_ij serves y_i += a_ij x_j and y_j += a_ij x_i from one register. R rows at a time
+// share the loads of x_j and y_j; y_j adds them up in order, so neither R nor C is seen in a bit.
+constexpr int kTileRows = 8;
+constexpr int64_t kTileColumns = 256;
 
-template <class T>
-void rows_times_panel(const T* a, int64_t stride, int64_t first, int64_t last, const double* Xi, double* Yi, const double* X, double* Y) {
-    double run[kRows][kRun];
-    for (; first < last; first += kRun) {
-        const int64_t count = last - first < kRun ? last - first : kRun;
-        for (int r = 0; r < kRows; ++r) {
-            const T* from = a + r * stride + first;
-            int64_t j = 0;
-            for (; j + VD::width <= count; j += VD::width) VD::load(from + j).store(run[r] + j);
-            for (; j < count; ++j) run[r][j] = static_cast<double>(from[j]);
+template <bool Ahead, int R, int C, class T>
+void tile(const T* a, int64_t stride, int64_t n, int64_t i, int64_t first, int64_t last, const double* X, double* Y) {
+    double xi[R][C];
+    VD yi[R][C];
+    for (int r = 0; r < R; ++r) {
+        for (int c = 0; c < C; ++c) {
+            xi[r][c] = X[c * n + i + r];
+            yi[r][c] = VD(0.0);
         }
-        for (int part = 0; part < kColumnParts; ++part) {
-            const int at = part * VD::width;
-            VD xi[kRows], yi[kRows];
-            for (int r = 0; r < kRows; ++r) {
-                xi[r] = VD::load(Xi + r * kMaxColumns + at);
-                yi[r] = VD::load(Yi + r * kMaxColumns + at);
+    }
+    int64_t j = first;
+    for (; j + VD::width <= last; j += VD::width) {
+        VD xj[C], yj[C];
+        for (int c = 0; c < C; ++c) {
+            xj[c] = VD::load(X + c * n + j);
+            yj[c] = VD::load(Y + c * n + j);
+        }
+        for (int r = 0; r < R; ++r) {
+            const VD entry = VD::load(a + r * stride + j);
+            if (Ahead) __builtin_prefetch(a + (r + kTileRows) * stride + j, 0, 2);
+            for (int c = 0; c < C; ++c) {
+                yi[r][c] = madd(entry, xj[c], yi[r][c]);
+                yj[c] = madd(entry, VD(xi[r][c]), yj[c]);
             }
-            const double* x = X + first * kMaxColumns + at;
-            double* y = Y + first * kMaxColumns + at;
-            for (int64_t j = 0; j < count; ++j, x += kMaxColumns, y += kMaxColumns) {
-                const VD xj = VD::load(x);
-                VD even = VD::load(y), odd(0.0);
-                for (int r = 0; r < kRows; ++r) {
-                    const VD entry(run[r][j]);
-                    yi[r] = madd(entry, xj, yi[r]);
-                    if (r % 2 == 0) even = madd(entry, xi[r], even);
-                    else odd = madd(entry, xi[r], odd);
-                }
-                (even + odd).store(y);
+        }
+        for (int c = 0; c < C; ++c) yj[c].store(Y + c * n + j);
+    }
+    for (int r = 0; r < R; ++r) {
+        for (int c = 0; c < C; ++c) {
+            double lane[VD::width];
+            yi[r][c].store(lane);
+            for (int half = VD::width / 2; half > 0; half /= 2)
+                for (int l = 0; l < half; ++l) lane[l] += lane[l + half];
+            double sum = lane[0];
+            for (int64_t k = j; k < last; ++k) {
+                const double entry = static_cast<double>(a[r * stride + k]);
+                sum = __builtin_fma(entry, X[c * n + k], sum);
+                Y[c * n + k] = __builtin_fma(entry, xi[r][c], Y[c * n + k]);
             }
-            for (int r = 0; r < kRows; ++r) yi[r].store(Yi + r * kMaxColumns + at);
+            Y[c * n + i + r] += sum;
         }
     }
 }
 
+template <bool Ahead, int C, class T>
+void rows_of_tiles(const T* a, int64_t stride, int64_t n, int64_t i, int64_t first, int64_t last, const double* X, double* Y) {
+    constexpr int R = (VD::width == 8 ? 8 : 4) / C;  // y_i, x_i, x_j and y_j fit into registers
+    for (int r = 0; r < kTileRows; r += R) tile<Ahead, R, C>(a + (i + r) * stride, stride, n, i + r, first, last, X, Y);
+}
+
 template <class T>
-void symmetric(int64_t n, int64_t first, int64_t last, const T* a, int64_t stride, const double* X, double* Y) {
-    const int64_t whole = first + (last - first) / kRows * kRows;
+void symmetric(int64_t n, int64_t first, int64_t last, int columns, const T* a, int64_t stride, const double* X, double* Y) {
+    const int64_t whole = first + (last - first) / kTileRows * kTileRows;
     // The triangles on the diagonal, entry by entry, and the rows that are left over at the end.
     for (int64_t i = first; i < last; ++i) {
-        const int64_t block_end = i < whole ? first + ((i - first) / kRows + 1) * kRows : n;
-        double* yi = Y + i * kMaxColumns;
-        const double* xi = X + i * kMaxColumns;
-        const double diagonal = static_cast<double>(a[i * stride + i]);
-        for (int c = 0; c < kMaxColumns; ++c) yi[c] = __builtin_fma(diagonal, xi[c], yi[c]);
-        for (int64_t j = i + 1; j < block_end; ++j) {
-            const double entry = static_cast<double>(a[i * stride + j]);
-            double* yj = Y + j * kMaxColumns;
-            const double* xj = X + j * kMaxColumns;
-            for (int c = 0; c < kMaxColumns; ++c) {
-                yi[c] = __builtin_fma(entry, xj[c], yi[c]);
-                yj[c] = __builtin_fma(entry, xi[c], yj[c]);
+        const int64_t end = i < whole ? first + ((i - first) / kTileRows + 1) * kTileRows : n;
+        for (int c = 0; c < columns; ++c) {
+            const double* x = X + c * n;
+            double* y = Y + c * n;
+            y[i] = __builtin_fma(static_cast<double>(a[i * stride + i]), x[i], y[i]);
+            for (int64_t j = i + 1; j < end; ++j) {
+                const double entry = static_cast<double>(a[i * stride + j]);
+                y[i] = __builtin_fma(entry, x[j], y[i]);
+                y[j] = __builtin_fma(entry, x[i], y[j]);
             }
         }
     }
-    for (int64_t panel = first + kRows; panel < n; panel += kPanel) {
-        const int64_t panel_end = panel + kPanel < n ? panel + kPanel : n;
-        for (int64_t i = first; i < whole; i += kRows) {
-            const int64_t begin = i + kRows > panel ? i + kRows : panel;
-            if (begin < panel_end)
-                rows_times_panel(a + i * stride, stride, begin, panel_end, X + i * kMaxColumns, Y + i * kMaxColumns, X, Y);
+    for (int64_t begin = first + kTileRows; begin < n; begin += kTileColumns) {
+        const int64_t end = begin + kTileColumns < n ? begin + kTileColumns : n;
+        for (int64_t i = first; i < whole; i += kTileRows) {
+            const int64_t from = i + kTileRows > begin ? i + kTileRows : begin;
+            if (from >= end) break;
+            int c = 0;  // the first to pass calls the tile below into the L2 cache
+#define COLUMNS(AHEAD, C) rows_of_tiles<AHEAD, C>(a, stride, n, i, from, end, X + c * n, Y + c * n), c += C
+            if (columns >= 4) COLUMNS(true, 4);
+            else if (columns >= 2) COLUMNS(true, 2);
+            else COLUMNS(true, 1);
+            while (c + 4 <= columns) COLUMNS(false, 4);
+            while (c + 2 <= columns) COLUMNS(false, 2);
+            while (c < columns) COLUMNS(false, 1);
+#undef COLUMNS
         }
     }
 }

@@ -40,8 +40,8 @@ struct LanczosKernels {
     void (*stencil)(std::int64_t count, std::int64_t terms, const std::int64_t* offset, const double* c, const T* X, double* Y);
 
     // Rows [first, last) of the upper triangle of a symmetric A (n x n, row i at a + i * stride), and what they stand for
-    // below the diagonal: Y += A X restricted to these. X and Y have kMaxColumns columns.
-    void (*symmetric)(std::int64_t n, std::int64_t first, std::int64_t last, const T* a, std::int64_t stride, const double* X, double* Y);
+    // below the diagonal: Y += A X restricted to these. Element i of column c of X and Y lies at c * n + i.
+    void (*symmetric)(std::int64_t n, std::int64_t first, std::int64_t last, int columns, const T* a, std::int64_t stride, const double* X, double* Y);
 };
 
 template <class T>

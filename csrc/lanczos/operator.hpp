@@ -24,6 +24,12 @@ public:
     virtual void apply(const T* X, T* Y, int columns, Team& team) = 0;
     virtual Layout layout() const { return Layout::rows; }
 
+    // Many vectors at once, layout rows, if that is better than apply() on kMaxColumns at a time; else returns false.
+    virtual bool apply_many(const T* X, T* Y, std::int64_t columns, Team& team) {
+        (void)X, (void)Y, (void)columns, (void)team;
+        return false;
+    }
+
     // An operator whose rows are cheap one by one (sparse matrices) computes rows [first, last) of A X, layout rows, into
     // Y[(i - first) * columns + c]: the driver then makes each row's share of its sums while the row is in the cache.
     // Called by several threads at a time.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/array.hpp"
+#include "core/blas.hpp"
 #include "core/error.hpp"
 #include "core/isa.hpp"
 
@@ -19,7 +20,7 @@ std::int64_t block_count(std::int64_t n) { return (n + kBlockRows - 1) / kBlockR
 
 // Rows of the triangle go to groups of equal area, each with a Y of its own: as many as n says, never the threads.
 constexpr std::int64_t kGroupRows = 400, kMaxGroups = 32;
-constexpr std::int64_t kRowMultiple = 12;  // a multiple of every kernel's rows at a time
+constexpr std::int64_t kRowMultiple = 8;  // rows of a kernel's tile
 
 std::vector<std::int64_t> group_starts(std::int64_t n) {
     const std::int64_t groups = std::clamp<std::int64_t>(n / kGroupRows, 1, kMaxGroups);
@@ -42,29 +43,51 @@ template <class T>
 void DenseOperator<T>::apply(const T* X, T* Y, int columns, Team& team) {
     const std::vector<std::int64_t> starts = group_starts(n_);
     const auto groups = static_cast<std::int64_t>(starts.size()) - 1;
-    const std::int64_t wide = n_ * kMaxColumns;
+    const std::int64_t wide = n_ * columns;
     Array<double> x(static_cast<std::size_t>(wide)), y(static_cast<std::size_t>(wide * groups));
-    for (int first = 0; first < columns; first += kMaxColumns) {
-        const int count = std::min(kMaxColumns, columns - first);
-        team.run(block_count(n_), [&](std::int64_t task, unsigned) {
-            for (std::int64_t i = task * kBlockRows; i < std::min(n_, (task + 1) * kBlockRows); ++i)
-                for (int c = 0; c < kMaxColumns; ++c) x.data()[i * kMaxColumns + c] = c < count ? static_cast<double>(X[i * columns + first + c]) : 0.0;
-        });
-        team.run(groups, [&](std::int64_t g, unsigned) {  // group g reaches rows starts[g] ... n - 1 of Y
-            double* to = y.data() + g * wide;
-            const std::int64_t begin = starts[static_cast<std::size_t>(g)], end = starts[static_cast<std::size_t>(g) + 1];
-            std::fill(to + begin * kMaxColumns, to + wide, 0.0);
-            kernels_.symmetric(n_, begin, end, a_, stride_, x.data(), to);
-        });
-        team.run(block_count(n_), [&](std::int64_t task, unsigned) {
-            for (std::int64_t i = task * kBlockRows; i < std::min(n_, (task + 1) * kBlockRows); ++i) {
-                double sum[kMaxColumns] = {};
-                for (std::int64_t g = 0; g < groups && starts[static_cast<std::size_t>(g)] <= i; ++g)
-                    for (int c = 0; c < kMaxColumns; ++c) sum[c] += y.data()[g * wide + i * kMaxColumns + c];
-                for (int c = 0; c < count; ++c) Y[i * columns + first + c] = static_cast<T>(sum[c]);
+    team.run(block_count(n_), [&](std::int64_t task, unsigned) {
+        for (std::int64_t i = task * kBlockRows; i < std::min(n_, (task + 1) * kBlockRows); ++i)
+            for (int c = 0; c < columns; ++c) x.data()[c * n_ + i] = static_cast<double>(X[i * columns + c]);
+    });
+    team.run(groups, [&](std::int64_t g, unsigned) {  // group g reaches rows starts[g] ... n - 1 of Y
+        double* to = y.data() + g * wide;
+        const std::int64_t begin = starts[static_cast<std::size_t>(g)], end = starts[static_cast<std::size_t>(g) + 1];
+        for (int c = 0; c < columns; ++c) std::fill(to + c * n_ + begin, to + (c + 1) * n_, 0.0);
+        kernels_.symmetric(n_, begin, end, columns, a_, stride_, x.data(), to);
+    });
+    team.run(block_count(n_), [&](std::int64_t task, unsigned) {
+        for (std::int64_t i = task * kBlockRows; i < std::min(n_, (task + 1) * kBlockRows); ++i) {
+            for (int c = 0; c < columns; ++c) {
+                double sum = 0.0;
+                for (std::int64_t g = 0; g < groups && starts[static_cast<std::size_t>(g)] <= i; ++g) sum += y.data()[g * wide + c * n_ + i];
+                Y[i * columns + c] = static_cast<T>(sum);
             }
-        });
-    }
+        }
+    });
+}
+
+// Y_I = sum_J A_IJ X_J in blocks of kPanelRows, A_IJ being the transpose of A_JI below the diagonal. From 48 columns (24 in
+// single precision) on BLAS wins, with its full matrix from the cache, over half the matrix from memory.
+template <class T>
+bool DenseOperator<T>::apply_many(const T* X, T* Y, std::int64_t columns, Team& team) {
+    constexpr std::int64_t kPanelRows = 256, kFewest = sizeof(T) == 4 ? 24 : 48;
+    if (columns < kFewest || !blas_is_external()) return false;
+    const BlasThreadsOff single;
+    team.run((n_ + kPanelRows - 1) / kPanelRows, [&](std::int64_t panel, unsigned) {
+        const std::int64_t i = panel * kPanelRows, rows = std::min(kPanelRows, n_ - i);
+        std::vector<T> diagonal(static_cast<std::size_t>(rows * rows));
+        for (std::int64_t r = 0; r < rows; ++r)
+            for (std::int64_t c = r; c < rows; ++c)
+                diagonal[static_cast<std::size_t>(r * rows + c)] = diagonal[static_cast<std::size_t>(c * rows + r)] = a_[(i + r) * stride_ + i + c];
+        T* const y = Y + i * columns;
+        gemm('N', 'N', columns, rows, rows, T(1), X + i * columns, columns, diagonal.data(), rows, T(0), y, columns);
+        for (std::int64_t j = 0; j < n_; j += kPanelRows) {
+            const std::int64_t inner = std::min(kPanelRows, n_ - j);
+            if (j < i) gemm('N', 'T', columns, rows, inner, T(1), X + j * columns, columns, a_ + j * stride_ + i, stride_, T(1), y, columns);
+            if (j > i) gemm('N', 'N', columns, rows, inner, T(1), X + j * columns, columns, a_ + i * stride_ + j, stride_, T(1), y, columns);
+        }
+    });
+    return true;
 }
 
 template <class T>

@@ -16,6 +16,7 @@ public:
     DenseOperator(std::int64_t n, const T* a, std::int64_t stride);
     std::int64_t size() const override { return n_; }
     void apply(const T* X, T* Y, int columns, Team& team) override;
+    bool apply_many(const T* X, T* Y, std::int64_t columns, Team& team) override;  // by BLAS, in panels of fixed shape
 
     // max |a_ij - a_ji| and max |a_ij|; NaN if one is in A.
     void asymmetry(Team& team, double* difference, double* largest) const;

@@ -67,6 +67,24 @@ def test_rows_that_repeat_give_the_bits_of_rows_that_do_not():
     assert a.alpha.tobytes() == b.alpha.tobytes() and a.beta.tobytes() == b.beta.tobytes()
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n", [1, 3, 8, 17, 400, 1031])
+def test_dense_products_read_the_upper_triangle_and_each_column_for_itself(n, dtype):
+    A = symmetric(n).astype(dtype)
+    upper = np.triu(A) + np.tril(np.full((n, n), np.nan), -1).astype(dtype)
+    op, exact = as_operator(upper), A.astype(np.float64)
+    X = np.random.default_rng(3).standard_normal((n, 60)).astype(dtype)
+    X64 = X.astype(np.float64)
+    for columns in (1, 2, 3, 4, 7, 8, 20, 60):
+        Y = op.matmat(X[:, :columns])
+        # Sums of n products, in double up to the columns where BLAS takes over.
+        bound = np.finfo(dtype).eps * (2 + 0.5 * n) * (abs(exact) @ np.abs(X64[:, :columns]))
+        assert (np.abs(Y - exact @ X64[:, :columns]) <= bound).all()
+        assert Y.tobytes() == op.native.matmat(np.ascontiguousarray(X[:, :columns]), 7).tobytes()
+        if columns <= 20:
+            np.testing.assert_array_equal(Y[:, -1], op.matvec(np.ascontiguousarray(X[:, columns - 1])))
+
+
 SPECTRA = {
     "outliers": lambda n: np.concatenate([np.random.default_rng(9).normal(0, 0.2, n - 5), [5, 8, 10, 20, 50]]),
     "clusters": lambda n: np.repeat([1.0, 2.0, 2.0 + 1e-9, 7.0, -3.0], n // 5) + 1e-4 * np.random.default_rng(3).standard_normal(n),
