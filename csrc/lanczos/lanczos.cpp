@@ -25,11 +25,13 @@ double scaled_norm(const T* v, std::int64_t n, int* e) {
         largest = std::max(largest, x);
     }
     *e = exponent(largest);
-    double sum = 0.0;
+    std::vector<double> partial(static_cast<std::size_t>((n + 31) / 32), 0.0);  // one long sum would be off by sqrt(n) eps
     for (std::int64_t i = 0; i < n; ++i) {
         const double x = std::ldexp(static_cast<double>(v[i]), -*e);
-        sum += x * x;
+        partial[static_cast<std::size_t>(i / 32)] += x * x;
     }
+    double sum = 0.0;
+    sum_rows(partial.data(), (n + 31) / 32, 1, &sum);
     return std::sqrt(sum);
 }
 

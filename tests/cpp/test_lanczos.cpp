@@ -49,6 +49,18 @@ private:
     }
 };
 
+// An operator whose product number `left` fails.
+struct Failing : Operator<double> {
+    Operator<double>& op;
+    int left;
+    Failing(Operator<double>& o, int products) : op(o), left(products) {}
+    std::int64_t size() const override { return op.size(); }
+    void apply(const double* X, double* Y, int columns, Team& team) override {
+        if (left-- == 0) throw std::runtime_error("failed");
+        op.apply(X, Y, columns, team);
+    }
+};
+
 // (T^p)_00 for p = 0 .. count - 1.
 std::vector<double> moments(const Tridiagonal& t, int count) {
     const std::size_t k = t.alpha.size();
@@ -173,6 +185,118 @@ TEST(powers_of_two_threads_and_pauses_change_no_bit) {
             CHECK(c.beta[i] == std::ldexp(a.beta[i], -400));
         }
     }
+}
+
+TEST(dense_products_follow_their_definition_at_every_size_and_width) {
+    for (const std::int64_t n : {1, 2, 7, 8, 9, 263, 700}) {
+        const std::int64_t stride = n + 3;
+        const auto numbers = random_numbers(5, static_cast<std::size_t>(n * stride)), x = random_numbers(6, static_cast<std::size_t>(n * 64));
+        const std::vector<float> narrow(numbers.begin(), numbers.end()), x_narrow(x.begin(), x.end());
+        DenseOperator<double> op(n, numbers.data(), stride);
+        DenseOperator<float> op_narrow(n, narrow.data(), stride);
+        Team team(2);
+        for (int columns = 1; columns <= kMaxColumns; ++columns) {
+            std::vector<double> y(static_cast<std::size_t>(n * columns));
+            std::vector<float> y_narrow(y.size());
+            op.apply(x.data(), y.data(), columns, team);
+            op_narrow.apply(x_narrow.data(), y_narrow.data(), columns, team);
+            for (std::int64_t i = 0; i < n; i += 1 + n / 9) {
+                double sum = 0, size = 0;
+                for (std::int64_t j = 0; j < n; ++j) {
+                    const double term = numbers[static_cast<std::size_t>(std::min(i, j) * stride + std::max(i, j))] * x[static_cast<std::size_t>(j * columns)];
+                    sum += term;
+                    size += std::abs(term);
+                }
+                CHECK_NEAR(y[static_cast<std::size_t>(i * columns)], sum, static_cast<double>(n) * kEps * size);
+                CHECK_NEAR(static_cast<double>(y_narrow[static_cast<std::size_t>(i * columns)]), sum, 0x1p-21 * size);
+            }
+        }
+    }
+}
+
+template <class T>
+double largest_product(Lanczos<T>& run, Team& team, std::int64_t n, std::int64_t steps) {
+    run.settle(team);
+    std::vector<T> a(static_cast<std::size_t>(n)), b(a.size());
+    double largest = 0;
+    for (std::int64_t i = 0; i <= steps; ++i) {
+        run.basis(1, i, a.data());
+        for (std::int64_t j = 0; j <= i; ++j) {
+            run.basis(1, j, b.data());
+            long double sum = 0;  // the test must not round
+            for (std::size_t f = 0; f < a.size(); ++f) sum += static_cast<long double>(a[f]) * static_cast<long double>(b[f]);
+            largest = std::max(largest, static_cast<double>(std::abs(sum - (i == j))));
+        }
+    }
+    return largest;
+}
+
+TEST(panels_are_orthonormal_wherever_a_run_pauses) {
+    const std::int64_t n = 2500;  // three blocks of rows, the last one short
+    Path path(n, 1.0);
+    std::vector<float> value(path.value.begin(), path.value.end());
+    CsrOperator<float, std::int32_t> narrow(n, path.start.back(), path.start.data(), path.column.data(), value.data());
+    Team team(2);
+    Lanczos<double> run(n, Reorth::full, true);
+    Lanczos<float> run_narrow(n, Reorth::full, true);
+    run.draw(3, StartLaw::gaussian, 1);
+    run_narrow.draw(3, StartLaw::gaussian, 1);
+    for (const std::int64_t steps : {1, 7, 8, 13, 40}) {
+        run.advance(path.op, steps, team, {});
+        run_narrow.advance(narrow, steps, team, {});
+        CHECK(largest_product(run, team, n, steps) < 16 * kEps);
+        CHECK(largest_product(run_narrow, team, n, steps) < 8 * 0x1p-23);
+    }
+}
+
+TEST(a_product_that_fails_costs_one_step_and_no_bit) {
+    // A spectrum with outliers: orthogonality is lost quickly, and vectors that wait are corrected.
+    const std::int64_t n = 3000;
+    std::vector<std::int32_t> start{0}, column;
+    std::vector<double> value;
+    for (std::int64_t i = 0; i < n; ++i) {
+        column.push_back(static_cast<std::int32_t>(i));
+        value.push_back(i % 600 == 0 ? 50.0 + static_cast<double>(i) : 1e-4 * static_cast<double>(i));
+        start.push_back(static_cast<std::int32_t>(i + 1));
+    }
+    CsrOperator<double, std::int32_t> op(n, n, start.data(), column.data(), value.data());
+    Team calm(1);
+    Lanczos<double> straight(n, Reorth::full, true), broken(n, Reorth::full, true);
+    straight.draw(2, StartLaw::gaussian, 3);
+    broken.draw(2, StartLaw::gaussian, 3);
+    Failing sound(op, 1000);
+    straight.advance(sound, 40, calm, {});
+    for (int products = 0; broken.probe(1).steps() < 40; ++products) {
+        Failing failing(op, products % 4);
+        try {
+            broken.advance(failing, 40, calm, {});
+        } catch (const std::runtime_error&) {
+        }
+    }
+    for (int probe = 0; probe < 2; ++probe) {
+        CHECK(straight.probe(probe).alpha == broken.probe(probe).alpha);
+        CHECK(straight.probe(probe).beta == broken.probe(probe).beta);
+    }
+    CHECK(largest_product(broken, calm, n, 40) < 16 * kEps);
+}
+
+TEST(restarts_go_on_to_the_last_dimension) {
+    const std::int64_t n = 40;
+    std::vector<double> a(static_cast<std::size_t>(n * n));
+    for (std::int64_t i = 0; i < n; ++i) a[static_cast<std::size_t>(i * n + i)] = i < 10 ? 1.0 : -2.0;
+    DenseOperator<double> op(n, a.data(), n);
+    Team team(2);
+    Lanczos<double> run(n, Reorth::full, true, true);
+    run.draw(2, StartLaw::rademacher, 7);
+    run.advance(op, n, team, {});
+    for (int probe = 0; probe < 2; ++probe) {
+        CHECK(run.probe(probe).steps() == n);
+        CHECK(run.probe(probe).restarts >= 20);
+        double trace = 0;
+        for (double x : run.probe(probe).alpha) trace += x;
+        CHECK_NEAR(trace, 10.0 - 60.0, 1e-12);
+    }
+    CHECK_THROWS(ArgumentError, "full", Lanczos<double>(n, Reorth::none, false, true));
 }
 
 TEST(indices_outside_a_sparse_matrix_are_refused) {
