@@ -23,18 +23,25 @@ namespace {
 
 constexpr double kFlopsForThreads = 4e7;  // threads cost some 50 us to start
 
-// in, out, bias, activation, its parameters, amplitude, skip, normaliser, offset
-using LayerTuple = std::tuple<std::int64_t, std::int64_t, bool, int, std::vector<double>, std::vector<double>, double, double, double>;
+// in, out, bias, activation, its parameters, amplitude, skip, normaliser, offset; the numbers of a ConvShape in their order, or none
+using LayerTuple = std::tuple<std::int64_t, std::int64_t, bool, int, std::vector<double>, std::vector<double>, double, double, double,
+                              std::vector<std::int64_t>>;
+
+ConvShape conv_of(const std::vector<std::int64_t>& n) {
+    if (n.empty()) return {};
+    if (n.size() != 12 || n[4] < 1) throw ArgumentError("a convolution is described by 12 numbers, the fifth its kernel");
+    return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], {n[7], n[8]}, {n[9], n[10]}, n[11] != 0};
+}
 
 Network network_of(const std::vector<LayerTuple>& tuples) {
     std::vector<NetLayer> layers;
-    for (const auto& [in, out, bias, activation, params, amplitude, skip, normaliser, offset] : tuples) {
+    for (const auto& [in, out, bias, activation, params, amplitude, skip, normaliser, offset, conv] : tuples) {
         if (activation < 0 || activation > static_cast<int>(Activation::polynomial)) throw ArgumentError("unknown activation");
         if (params.size() > kMaxActivationParams) throw ArgumentError("too many parameters of an activation");
         const auto kind = static_cast<Activation>(activation);
         if (params.empty() && (kind == Activation::leaky_relu || kind == Activation::polynomial))
             throw ArgumentError("this activation has parameters");
-        layers.push_back({in, out, bias, kind, params, amplitude, skip, normaliser, offset});
+        layers.push_back({in, out, bias, kind, params, amplitude, skip, normaliser, offset, conv_of(conv)});
     }
     return Network(std::move(layers));
 }
@@ -113,7 +120,7 @@ void bind_hessian(py::module_& m, const char* name) {
             const LossDerivatives loss = {optional_numbers(first, {n, dim}, "first"), optional_numbers(diagonal, {n, dim}, "diagonal"),
                                           optional_numbers(rank_one, {n, dim}, "rank_one"), sign, optional_numbers(matrix, {n, dim, dim}, "matrix")};
             std::shared_ptr<Hessian> made;
-            with_team(threads, 12.0 * static_cast<double>(n * net.size()), [&](Team& team) {
+            with_team(threads, 12.0 * static_cast<double>(n) * net.products(), [&](Team& team) {
                 made = make_bound<NetHessian<T>>(static_cast<const Network&>(net), parameters, samples, loss, gauss_newton, decay, team);
             });
             return made;
@@ -165,7 +172,7 @@ void bind_nets(py::module_& m) {
         const double* const parameters = numbers<double>(theta, {net.size()}, "theta");
         py::array_t<double> out({samples.count, net.dim_out()});
         double* const to = out.mutable_data();
-        const double flops = 2.0 * static_cast<double>(samples.count * net.size());
+        const double flops = 2.0 * static_cast<double>(samples.count) * net.products();
         with_team(threads, flops, [&](Team& team) { net_outputs(net, parameters, samples, to, team); });
         return out;
     }, py::arg("net"), py::arg("theta"), py::arg("X"), py::arg("threads"));
@@ -175,7 +182,7 @@ void bind_nets(py::module_& m) {
         const double* const deltas = numbers<double>(first, {samples.count, net.dim_out()}, "first");
         py::array_t<double> out(net.size());
         double* const to = out.mutable_data();
-        const double flops = 6.0 * static_cast<double>(samples.count * net.size());
+        const double flops = 6.0 * static_cast<double>(samples.count) * net.products();
         with_team(threads, flops, [&](Team& team) { net_gradient(net, parameters, samples, deltas, to, team); });
         return out;
     }, py::arg("net"), py::arg("theta"), py::arg("X"), py::arg("first"), py::arg("threads"));

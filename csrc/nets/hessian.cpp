@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "nets/conv.hpp"
 
 namespace nnqft {
 namespace {
@@ -13,7 +14,10 @@ constexpr std::int64_t kPanel = 256;  // samples: the activities of a panel stay
 constexpr std::int64_t kStripe = 64;  // samples that products take at a time
 constexpr double kPanelWork = 2e9;  // parameters times samples of a panel, some 0.1 s: between panels workers look for Ctrl-C
 constexpr std::int64_t kPanelsPerBlock = 512;  // likewise
-constexpr std::int64_t kMaxSlots = 16;  // partial sums of a gradient
+constexpr std::int64_t kMaxSlots = 16;  // partial sums of a gradient, unless they would take too long:
+constexpr double kFlopsPerSlot = 2e9;  // less than 0.1 s
+constexpr std::int64_t kSlotNumbers = std::int64_t{1} << 26;  // of all slots
+constexpr std::int64_t kImages = std::int64_t{1} << 18;  // numbers of a panel of images
 constexpr std::int64_t kBlockRows = 264, kBlockColumns = 128;  // of Hv: with what is summed, in the second-level cache
 constexpr std::int64_t kTogether = std::int64_t{1} << 23;  // numbers that R-passes of several vectors leave behind
 
@@ -24,14 +28,28 @@ void load_columns(const double* from, std::int64_t width, std::int64_t first, st
         for (std::int64_t k = 0; k < width; ++k) to[k * ld + s] = from[(first + s) * width + k];
 }
 
+// Sums over panels go by slots of panels, and over slots in order: how many, for sums of `size` numbers that take `flops`.
+std::int64_t slots_of(std::int64_t panels, std::int64_t size, double flops) {
+    const auto enough = static_cast<std::int64_t>(std::min(flops / kFlopsPerSlot, 1e6));
+    return std::min(panels, std::clamp<std::int64_t>(kSlotNumbers / size, 1, std::max(kMaxSlots, enough)));
+}
+
+// The inputs of `count` samples, number `first` and on, in their place in a panel.
+void load_inputs(const Network& net, const Samples& x, std::int64_t first, std::int64_t count, const Panel<double>& panel) {
+    double* const to = panel.row(net.place(0).input);
+    if (net.has_conv()) load_images(net.layers()[0].conv, net.plan(0), x.inputs, first, count, panel, to);
+    else load_columns(x.inputs, net.dim_in(), first, count, panel.ld, to);
+}
+
 // One worker's panel in float64, with its passes.
 struct Work {
     Passes<double> passes;
     std::vector<double> data, outputs;
+    std::vector<std::int32_t> index;
     Panel<double> panel;
     Work(const Network& net, const Cut& cut, std::int64_t more_rows = 0)
         : passes(net), data(static_cast<std::size_t>((net.rows() + more_rows) * cut.ld)), outputs(static_cast<std::size_t>(net.dim_out() * cut.ld)),
-          panel{data.data(), 0, cut.ld} {}
+          index(static_cast<std::size_t>(net.indices() * cut.ld)), panel{data.data(), 0, cut.ld, index.data()} {}
 };
 
 // Blocks of a layer of Hv, which begins at `begin`, of about the same size.
@@ -59,12 +77,14 @@ void over_panels(const Network& net, const Cut& cut, std::int64_t more_rows, Tea
 }  // namespace
 
 Cut::Cut(std::int64_t count_, const Network& net) : count(count_) {
-    stripe = count >= kPanel ? kStripe : kPanelUnit;
+    stripe = count >= kPanel && !net.has_conv() ? kStripe : kPanelUnit;
     stripes = std::max<std::int64_t>(1, (count + stripe - 1) / stripe);
-    const double most = std::min(kPanelWork / static_cast<double>(net.size()), static_cast<double>(kPanel));
+    const std::int64_t target = net.has_conv() ? std::min(kPanel, kImages / (net.rows() + net.indices())) : kPanel;
+    const double most = std::min(kPanelWork / static_cast<double>(net.size()), static_cast<double>(target));
     const std::int64_t per_panel = std::max<std::int64_t>(1, static_cast<std::int64_t>(most) / stripe);
     panels = (stripes + per_panel - 1) / per_panel;
-    ld = (stripes + panels - 1) / panels * stripe + kPanelUnit;  // rows a power of two apart would share sets of the cache
+    ld = (stripes + panels - 1) / panels * stripe;
+    if (!net.has_conv() || ld > 4 * kPanelUnit) ld += kPanelUnit;  // rows a power of two apart would share sets of the cache
 }
 
 void net_outputs(const Network& net, const double* theta, const Samples& x, double* outputs, Team& team) {
@@ -73,7 +93,7 @@ void net_outputs(const Network& net, const double* theta, const Samples& x, doub
     pack(net, theta, {}, 0, true, w);
     over_panels(net, cut, 0, team, [&](std::int64_t index, Work& work) {
         const std::int64_t first = cut.begin(index), used = cut.used(index), dim = net.dim_out();
-        load_columns(x.inputs, net.dim_in(), first, used, cut.ld, work.panel.row(net.place(0).input));
+        load_inputs(net, x, first, used, work.panel);
         work.passes.forward(w, work.panel, work.outputs.data());
         for (std::int64_t s = 0; s < used; ++s)
             for (std::int64_t n = 0; n < dim; ++n) outputs[(first + s) * dim + n] = work.outputs[static_cast<std::size_t>(n * cut.ld + s)];
@@ -84,7 +104,7 @@ void net_gradient(const Network& net, const double* theta, const Samples& x, con
     const Cut cut(x.count, net);
     Weights<double> w;
     pack(net, theta, {}, 0, true, w);
-    const std::int64_t slots = std::min(cut.panels, kMaxSlots), size = net.size();
+    const std::int64_t size = net.size(), slots = slots_of(cut.panels, size, 6.0 * net.products() * static_cast<double>(x.count));
     std::vector<double> sums(static_cast<std::size_t>(slots * size), 0.0);
     std::vector<std::unique_ptr<Work>> works(team.threads());
     team.run(slots, [&](std::int64_t slot, unsigned worker) {
@@ -93,7 +113,7 @@ void net_gradient(const Network& net, const double* theta, const Samples& x, con
         for (std::int64_t index = cut.panels * slot / slots; index < cut.panels * (slot + 1) / slots; ++index) {
             const std::int64_t begin = cut.begin(index), used = cut.used(index);
             work.panel.samples = cut.samples(index);
-            load_columns(x.inputs, net.dim_in(), begin, used, cut.ld, work.panel.row(net.place(0).input));
+            load_inputs(net, x, begin, used, work.panel);
             work.passes.forward(w, work.panel, work.outputs.data());
             load_columns(first, net.dim_out(), begin, used, cut.ld, work.panel.row(net.place(net.depth() - 1).delta));
             work.passes.backward(w, work.panel);
@@ -115,11 +135,13 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
     if (static_cast<double>(stride_) * static_cast<double>(cut_.panels) > 0x1p44)
         throw ArgumentError("activities of so many samples do not fit into memory");
     pack(net_, theta_.data(), {}, 0, true, weights_);
-    for (const NetLayer& layer : net_.layers())
-        flops_ += 12.0 * static_cast<double>(layer.in) * static_cast<double>(layer.out) * static_cast<double>(cut_.count);
+    flops_ = 12.0 * net_.products() * static_cast<double>(cut_.count);
+    slots_ = net_.has_conv() ? slots_of(cut_.panels, net_.size(), flops_) : cut_.panels;
     cache_ = Array<T>(static_cast<std::size_t>(stride_ * cut_.panels));
+    index_ = Array<std::int32_t>(static_cast<std::size_t>(net_.indices() * cut_.ld * cut_.panels));
     if (cut_.count == 0) {
         std::fill(cache_.data(), cache_.data() + cache_.size(), T(0));
+        std::fill(index_.data(), index_.data() + index_.size(), 0);
         return;
     }
 
@@ -127,7 +149,7 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
     pack(net_, theta, {}, 0, true, w);
     over_panels(net_, cut_, more, team, [&](std::int64_t index, Work& work) {
         const std::int64_t first = cut_.begin(index), used = cut_.used(index);
-        load_columns(x.inputs, net_.dim_in(), first, used, cut_.ld, work.panel.row(net_.place(0).input));
+        load_inputs(net_, x, first, used, work.panel);
         work.passes.forward(w, work.panel, work.outputs.data());
         double* const delta = work.panel.row(net_.place(net_.depth() - 1).delta);
         if (loss.first) load_columns(loss.first, dim, first, used, cut_.ld, delta);
@@ -144,6 +166,7 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
         keep(loss.matrix, dim * dim);
         T* const to = cache_.data() + index * stride_;
         for (std::int64_t i = 0; i < stride_; ++i) to[i] = static_cast<T>(work.data[static_cast<std::size_t>(i)]);
+        std::copy(work.index.begin(), work.index.end(), index_.data() + index * net_.indices() * cut_.ld);
     });
 }
 
@@ -256,27 +279,48 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
     if (in == 0) return;
 
     std::vector<NetBlock> blocks;
-    for (int l = lowest; l < net_.depth(); ++l)
+    for (int l = std::max(lowest, net_.n_conv()); l < net_.depth(); ++l)
         if (const auto i = static_cast<std::size_t>(l); begin[i] >= 0) cut_layer(l, net_.layers()[i], begin[i], blocks);
 
     const std::int64_t depth = net_.depth(), r_size = net_.r_rows() * cut_.ld;
-    const std::int64_t together = std::clamp<std::int64_t>(kTogether / (cut_.panels * r_size), 1, std::min<std::int64_t>(n_vectors, 32));
+    std::int64_t summed = 0;  // parameters of convolutions, summed by slots of panels while these are in the cache
+    for (int l = lowest; l < net_.n_conv(); ++l)
+        if (begin[static_cast<std::size_t>(l)] >= 0) summed += net_.place(l).end - net_.place(l).begin;
+    const std::int64_t most = kTogether / std::max(cut_.panels * r_size, slots_ * summed);
+    const std::int64_t together = std::clamp<std::int64_t>(most, 1, std::min<std::int64_t>(n_vectors, 32));
     std::unique_ptr<Workspace> space = borrow(team.threads(), together);
+    const auto n_sums = static_cast<std::size_t>(together * slots_ * summed);
+    if (space->sums.size() < n_sums) space->sums = Array<T>(n_sums);
     const int backward_from = gauss_newton_ ? net_.depth() : lowest + 1;
     for (std::int64_t first = 0; first < n_vectors; first += together) {
         const std::int64_t n = std::min(together, n_vectors - first);
         team.run(n, [&](std::int64_t c, unsigned) {
             pack(net_, X + (first + c) * in, columns, backward_from, false, space->directions[static_cast<std::size_t>(c)]);
         });
-        team.run(n * cut_.panels, [&](std::int64_t task, unsigned worker) {
+        team.run(n * slots_, [&](std::int64_t task, unsigned worker) {
             Passes<T>& pass = space->of(net_, worker);
-            const Weights<T>& v = space->directions[static_cast<std::size_t>(task / cut_.panels)];
-            const Panel<T> p = panel(task % cut_.panels);
-            T* const kept = space->kept.data() + task * r_size;
-            const bool moves = pass.r_forward(weights_, v, p, diagonal_ || rank_one_ || matrix_);
-            const bool top = moves && r_top(pass, p, kept + net_.place(net_.depth() - 1).r_delta * cut_.ld);
-            pass.r_backward(weights_, v, p, top, gauss_newton_, lowest, kept, space->found.data() + task * depth);
+            const std::int64_t c = task / slots_, slot = task % slots_;
+            const Weights<T>& v = space->directions[static_cast<std::size_t>(c)];
+            T* const sums = space->sums.data() + task * summed;
+            if (summed > 0) std::fill(sums, sums + summed, T(0));
+            for (std::int64_t index = cut_.panels * slot / slots_; index < cut_.panels * (slot + 1) / slots_; ++index) {
+                const Panel<T> p = panel(index);
+                T* const kept = space->kept.data() + (c * cut_.panels + index) * r_size;
+                RSums<T>* const found = space->found.data() + (c * cut_.panels + index) * depth;
+                const bool moves = pass.r_forward(weights_, v, p, diagonal_ || rank_one_ || matrix_);
+                const bool top = moves && r_top(pass, p, kept + net_.place(net_.depth() - 1).r_delta * cut_.ld);
+                pass.r_backward(weights_, v, p, top, gauss_newton_, lowest, kept, found);
+                for (int l = lowest; l < net_.n_conv(); ++l)
+                    if (const auto i = static_cast<std::size_t>(l); begin[i] >= 0) pass.add(l, p, found[l], sums + begin[i]);
+            }
         });
+        for (std::int64_t c = 0; c < n && summed > 0; ++c) {
+            T* const y = Y + (first + c) * out;
+            const T* const sums = space->sums.data() + c * slots_ * summed;
+            std::copy(sums, sums + summed, y);
+            for (std::int64_t slot = 1; slot < slots_; ++slot)
+                for (std::int64_t i = 0; i < summed; ++i) y[i] += sums[slot * summed + i];
+        }
         const auto n_blocks = static_cast<std::int64_t>(blocks.size());
         for (std::int64_t panel = 0; panel < cut_.panels; panel += kPanelsPerBlock)
             team.run(n * n_blocks, [&](std::int64_t task, unsigned) {
@@ -326,15 +370,9 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
             for (std::int64_t m = first; m < last; ++m) {
                 const int l = layer_of(row[m]);
                 const RSums<T>& sums = found[static_cast<std::size_t>(l)];
-                const std::int64_t in = net_.layers()[static_cast<std::size_t>(l)].in, at = row[m] - net_.place(l).begin;
-                const std::int64_t weights = in * net_.layers()[static_cast<std::size_t>(l)].out;
                 double total = 0.0;
                 for (std::int64_t s = 0; s < used; ++s) {
-                    double value = 0.0;
-                    if (at >= weights && sums.rd) value = static_cast<double>(sums.rd[(at - weights) * cut_.ld + s]);
-                    for (int i = 0; at < weights && i < sums.count; ++i)
-                        value += static_cast<double>(sums.pairs[i].left[at / in * cut_.ld + s]) *
-                                 static_cast<double>(sums.pairs[i].right_at(at % in, s, p.samples, cut_.ld));
+                    const double value = pass.entry(l, p, sums, row[m] - net_.place(l).begin, s);
                     if (per_sample) out[(begin + s) * n + m] = value;
                     total += value;
                 }

@@ -73,12 +73,15 @@ public:
 
 private:
     // R-passes only read it.
-    Panel<T> panel(std::int64_t index) const { return {const_cast<T*>(cache_.data()) + index * stride_, cut_.samples(index), cut_.ld}; }
+    Panel<T> panel(std::int64_t index) const {
+        return {const_cast<T*>(cache_.data()) + index * stride_, cut_.samples(index), cut_.ld,
+                const_cast<std::int32_t*>(index_.data()) + index * net_.indices() * cut_.ld};
+    }
     // What products need besides, kept from one to the next.
     struct Workspace {
         std::vector<std::unique_ptr<Passes<T>>> passes;  // one per worker
         std::vector<Weights<T>> directions;
-        Array<T> kept;
+        Array<T> kept, sums;
         std::vector<RSums<T>> found;
         Passes<T>& of(const Network& net, unsigned worker) {
             if (!passes[worker]) passes[worker] = std::make_unique<Passes<T>>(net);
@@ -97,8 +100,9 @@ private:
     bool gauss_newton_, diagonal_ = false, rank_one_ = false, matrix_ = false;
     double sign_, decay_, flops_ = 0.0;
     Cut cut_;
-    std::int64_t stride_;
+    std::int64_t stride_, slots_;
     Array<T> cache_;
+    Array<std::int32_t> index_;
     mutable std::mutex mutex_;
     mutable std::vector<std::unique_ptr<Workspace>> idle_;
 };

@@ -5,6 +5,7 @@
 
 #include "core/activation_f64.hpp"
 #include "core/activations.hpp"
+#include "nets/conv.hpp"
 
 namespace nnqft {
 
@@ -79,17 +80,26 @@ void pack(const Network& net, const T* theta, const std::vector<char>& mask, int
     const auto back = [&](std::size_t l) { return static_cast<int>(l) >= std::max(backward_from, 1); };
     // Rows a kilobyte or more apart, by powers of two, share sets of the first-level cache: they move apart.
     const auto crowded = [](const NetLayer& layer) { return layer.in * static_cast<std::int64_t>(sizeof(T)) % 2048 == 0 && layer.out > kTile; };
+    const auto window = [&](std::size_t l) -> const ConvWindow& { return net.plan(static_cast<int>(l)).window; };
     std::int64_t need = 0;
     for (std::size_t l = 0; l < depth; ++l)
         if (mask.empty() || mask[l])
-            need += (crowded(layers[l]) ? layers[l].out * (layers[l].in + kTurn) : 0) + (back(l) ? packed_size(layers[l]) : 0) +
-                    (offsets ? layers[l].out : 0);
+            need += layers[l].is_conv() ? layers[l].conv.filters * window(l).size
+                                        : (crowded(layers[l]) ? layers[l].out * (layers[l].in + kTurn) : 0) + (back(l) ? packed_size(layers[l]) : 0) +
+                                              (offsets ? layers[l].out : 0);
     if (static_cast<std::int64_t>(to.storage.size()) < need) to.storage = Array<T>(static_cast<std::size_t>(need));
     T* next = to.storage.data();
     for (std::size_t l = 0; l < depth; ++l) {
         const NetLayer& layer = layers[l];
         if (!mask.empty() && !mask[l]) continue;
-        const T* const w = std::exchange(theta, theta + layer.in * layer.out);
+        const T* const w = std::exchange(theta, theta + layer.weights());
+        if (layer.is_conv()) {
+            pack_filters(layer.conv, window(l), w, next);
+            to.forward[l] = std::exchange(next, next + layer.conv.filters * window(l).size);
+            if (back(l)) to.backward[l] = to.forward[l];
+            if (layer.bias) to.bias[l] = std::exchange(theta, theta + layer.biases());
+            continue;
+        }
         to.forward[l] = w;
         to.step[l] = layer.in;
         if (crowded(layer)) {
@@ -118,10 +128,12 @@ void Passes<T>::reserve(const Panel<T>& p) {
     if (reserved_ == p.ld) return;
     const auto depth = static_cast<std::size_t>(net_.depth());
     std::int64_t rows = 0;
-    std::vector<std::int64_t> z(depth, -1), h(depth, -1);
+    std::vector<std::int64_t> z(depth, -1), h(depth, -1), d(depth, -1);
     for (std::size_t l = 0; l < depth; ++l) {
-        if (net_.place(static_cast<int>(l)).curve >= 0) z[l] = std::exchange(rows, rows + net_.layers()[l].out);
-        if (l > 0) h[l] = std::exchange(rows, rows + net_.layers()[l].in);
+        const auto layer = static_cast<int>(l);
+        if (net_.place(layer).curve >= 0) z[l] = std::exchange(rows, rows + net_.delta_rows(layer));
+        if (l > 0) h[l] = std::exchange(rows, rows + net_.input_rows(layer));
+        if (layer < net_.n_conv()) d[l] = std::exchange(rows, rows + net_.delta_rows(layer));
     }
     const std::int64_t first = rows, wide = net_.width_max();
     memory_ = Array<T>(static_cast<std::size_t>((rows + 3 * wide + net_.dim_out() + 1) * p.ld));
@@ -129,9 +141,11 @@ void Passes<T>::reserve(const Panel<T>& p) {
     const auto at = [&](std::int64_t row) { return row < 0 ? nullptr : memory_.data() + row * p.ld; };
     rz_.resize(depth);
     rh_.resize(depth);
+    rd_.resize(depth);
     moves_.assign(depth, 0);
     std::transform(z.begin(), z.end(), rz_.begin(), at);
     std::transform(h.begin(), h.end(), rh_.begin(), at);
+    std::transform(d.begin(), d.end(), rd_.begin(), at);
     re_[0] = at(first);
     re_[1] = at(first + wide);
     extra_ = at(first + 2 * wide);
@@ -154,6 +168,11 @@ void Passes<T>::forward(const Weights<T>& w, const Panel<T>& p, T* outputs) {
         const LayerPlace& place = net_.place(l);
         const T* h = p.row(place.input);
         T* const out = l + 1 < depth ? p.row(net_.place(l + 1).input) : outputs;
+        if (layer.is_conv()) {
+            scratch_.resize(4 * net_.plan(l).all.size());
+            ConvPass<T>(net_, l, p).forward(w.forward[static_cast<std::size_t>(l)], w.bias[static_cast<std::size_t>(l)], out, scratch_.data());
+            continue;
+        }
         if (place.turned >= 0) kernels_.turn(p.samples, p.ld, layer.in, h, p.row(place.turned));
         Term<T> terms[2] = {w.ahead(l, h, layer.in)};
         int n_terms = 1;
@@ -208,17 +227,24 @@ void Passes<T>::backward(const Weights<T>& w, const Panel<T>& p) {
     reserve(p);
     const T* e = nullptr;
     for (int l = net_.depth() - 2; l >= 0; --l) {
-        const NetLayer& above = net_.layers()[static_cast<std::size_t>(l + 1)];
+        const NetLayer &layer = net_.layers()[static_cast<std::size_t>(l)], &above = net_.layers()[static_cast<std::size_t>(l + 1)];
         const LayerPlace &place = net_.place(l), &place_above = net_.place(l + 1);
         const Term<T> term = w.back(l + 1, p.row(place_above.delta), above.out);
-        const Pair<T> pair = {term.rows, p.row(place_above.input)};
-        Finish<T> finish;
-        if (back_extra(l + 1, p, e, &pair, 1)) finish.before = extra_, finish.before_scale = T(1);
-        finish.gate = p.row(place.gate);
         T* const raw = re_[l % 2];
-        finish.raw = raw;
-        multiply(p, above.in, &term, 1, finish, p.row(place.delta));
+        if (above.is_conv()) {
+            ConvPass<T>(net_, l + 1, p).back(&term, 1, raw);
+        } else {
+            const Pair<T> pair = {term.rows, p.row(place_above.input)};
+            Finish<T> finish;
+            if (back_extra(l + 1, p, e, &pair, 1)) finish.before = extra_, finish.before_scale = T(1);
+            if (!layer.is_conv()) finish.gate = p.row(place.gate), finish.raw = raw;
+            multiply(p, above.in, &term, 1, finish, layer.is_conv() ? raw : p.row(place.delta));
+        }
         e = raw;
+        if (layer.is_conv()) {
+            ConvPass<T>(net_, l, p).deltas(e);
+            continue;
+        }
         T* const curve = p.row(place.curve);
         for (std::int64_t i = 0; curve && i < above.in * p.ld; ++i) curve[i] *= raw[i];
     }
@@ -230,9 +256,30 @@ void Passes<T>::gradient(const Panel<T>& p, T* out) {
         const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
         const LayerPlace& place = net_.place(l);
         const Pair<T> pair = {p.row(place.delta), p.row(place.input), p.row(place.turned)};
+        if (layer.is_conv()) {
+            ConvPass<T>(net_, l, p).add(&pair, 1, pair.left, out + place.begin);
+            continue;
+        }
         kernels_.outer(p.samples, p.ld, layer.out, layer.in, &pair, 1, true, out + place.begin, layer.in);
-        if (layer.bias) kernels_.row_sums(p.samples, p.ld, layer.out, pair.left, out + place.begin + layer.in * layer.out);
+        if (layer.bias) kernels_.row_sums(p.samples, p.ld, layer.out, pair.left, out + place.begin + layer.weights());
     }
+}
+
+template <class T>
+void Passes<T>::add(int l, const Panel<T>& p, const RSums<T>& sums, T* out) const {
+    if (sums.count > 0) ConvPass<T>(net_, l, p).add(sums.pairs, sums.count, sums.rd, out);
+}
+
+template <class T>
+double Passes<T>::entry(int l, const Panel<T>& p, const RSums<T>& sums, std::int64_t parameter, std::int64_t sample) const {
+    const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
+    if (layer.is_conv()) return ConvPass<T>(net_, l, p).entry(sums.pairs, sums.count, sums.rd, parameter, sample);
+    if (parameter >= layer.weights()) return sums.rd ? static_cast<double>(sums.rd[(parameter - layer.weights()) * p.ld + sample]) : 0.0;
+    double value = 0.0;
+    for (int i = 0; i < sums.count; ++i)
+        value += static_cast<double>(sums.pairs[i].left[parameter / layer.in * p.ld + sample]) *
+                 static_cast<double>(sums.pairs[i].right_at(parameter % layer.in, sample, p.samples, p.ld));
+    return value;
 }
 
 template <class T>
@@ -245,6 +292,12 @@ bool Passes<T>::r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<
         const NetLayer& layer = net_.layers()[i];
         const LayerPlace& place = net_.place(l);
         moves_[i] = moves;
+        if (layer.is_conv()) {
+            if (!moves && !v.forward[i]) continue;
+            ConvPass<T>(net_, l, p).r_forward(w.forward[i], moves ? rh_[i] : nullptr, v.forward[i], v.bias[i], rz_[i] ? rz_[i] : extra_, rh_[i + 1]);
+            moves = true;
+            continue;
+        }
         Term<T> terms[3];
         int n_terms = 0;
         if (v.forward[i]) terms[n_terms++] = v.ahead(l, p.row(place.input), layer.in);
@@ -280,7 +333,9 @@ void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel
         sums.count = 0;
         sums.rd = rd;
         if (rd) sums.pairs[sums.count++] = {rd, p.row(place.input), p.row(place.turned)};
-        if (!gauss_newton && moves_[i]) {
+        if (!gauss_newton && moves_[i] && layer.is_conv()) {
+            sums.pairs[sums.count++] = {p.row(place.delta), rh_[i]};
+        } else if (!gauss_newton && moves_[i]) {
             T* const right = kept_row(place.r_input);
             if (place.turned >= 0) kernels_.turn(p.samples, p.ld, layer.in, rh_[i], right);
             else std::copy(rh_[i], rh_[i] + layer.in * p.ld, right);
@@ -288,6 +343,7 @@ void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel
         }
         if (l == lowest) return;
 
+        const NetLayer& under = net_.layers()[i - 1];
         const LayerPlace& below = net_.place(l - 1);
         Term<T> terms[2];
         int n_terms = 0;
@@ -296,13 +352,23 @@ void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel
         Finish<T> finish;
         const Pair<T> moved[2] = {{rd, p.row(place.input)}, {p.row(place.delta), rh_[i]}};
         if (back_extra(l, p, re, moved + (rd ? 0 : 1), sums.count)) finish.before = extra_, finish.before_scale = T(1);
-        if (!gauss_newton && below.curve >= 0 && moves_[i]) finish.curve = p.row(below.curve), finish.other = rz_[i - 1];
-        if (n_terms == 0 && !finish.before && !finish.curve) {
+        const bool comes = n_terms > 0 || finish.before, bends = !gauss_newton && below.curve >= 0 && moves_[i];
+        if (!comes && !bends) {
             rd = re = nullptr;
             continue;
         }
+        if (under.is_conv()) {
+            T *const e = re_[l % 2], *const next = rd_[i - 1];
+            if (comes && layer.is_conv()) ConvPass<T>(net_, l, p).back(terms, n_terms, e);
+            else if (comes) multiply(p, layer.in, terms, n_terms, finish, e);
+            ConvPass<T>(net_, l - 1, p).r_deltas(comes ? e : nullptr, bends ? rz_[i - 1] : nullptr, next);
+            rd = next;
+            re = nullptr;
+            continue;
+        }
+        if (bends) finish.curve = p.row(below.curve), finish.other = rz_[i - 1];
         finish.gate = p.row(below.gate);
-        finish.raw = net_.layers()[i - 1].skip != 0.0 ? re_[l % 2] : nullptr;
+        finish.raw = under.skip != 0.0 ? re_[l % 2] : nullptr;
         T* const next = kept_row(below.r_delta);
         multiply(p, layer.in, terms, n_terms, finish, next);
         re = finish.raw;

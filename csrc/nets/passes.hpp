@@ -14,6 +14,7 @@
 #include "core/array.hpp"
 #include "nets/kernels.hpp"
 #include "nets/network.hpp"
+#include "nets/panel.hpp"
 
 namespace nnqft {
 
@@ -36,16 +37,8 @@ struct Weights {
 template <class T>
 void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, bool offsets, Weights<T>& to);
 
-// Network::rows() rows of `ld` numbers each, of which the first `samples`, a multiple of kPanelUnit, are in use. Extra samples are
-// harmless if their deltas in the last layer are zero: then all of theirs are.
-template <class T>
-struct Panel {
-    T* data;
-    std::int64_t samples, ld;
-    T* row(std::int64_t r) const { return r < 0 ? nullptr : data + r * ld; }
-};
-
-// What Hv is in a layer: the sum over samples of the pairs, and of `rd` for biases (null: zero).
+// What Hv is in a layer: the sum over samples of the pairs, and of `rd` for biases (null: zero). Those of a convolution are summed by
+// Passes::add(), before these passes go on to another panel.
 template <class T>
 struct RSums {
     Pair<T> pairs[2];
@@ -74,6 +67,11 @@ public:
     void r_backward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, bool top, bool gauss_newton, int lowest, T* kept,
                     RSums<T>* found);
 
+    // Adds a convolution's part of Hv to that layer's parameters at `out`.
+    void add(int l, const Panel<T>& p, const RSums<T>& sums, T* out) const;
+    // One sample's share of an entry of Hv, by the number of the parameter in its layer.
+    double entry(int l, const Panel<T>& p, const RSums<T>& sums, std::int64_t parameter, std::int64_t sample) const;
+
     const NetKernels<T>& kernels() const { return kernels_; }
 
 private:
@@ -85,8 +83,8 @@ private:
     const NetKernels<T>& kernels_;
     std::int64_t reserved_ = 0;
     Array<T> memory_;
-    std::vector<T> ones_;
-    std::vector<T*> rz_, rh_;        // per layer: R of its pre-activation where it has curvature, R of its input
+    std::vector<T> ones_, scratch_;
+    std::vector<T*> rz_, rh_, rd_;   // per layer: R of its pre-activation where it has curvature, R of its input; Rd of a convolution
     std::vector<char> moves_;        // Rh of the input of layer l is not zero
     T *r_outputs_, *re_[2], *extra_, *line_;
 };

@@ -1,30 +1,17 @@
 """One concrete network: weights, biases, and its values at given inputs in float64."""
 
+from math import prod
+
 import numpy as np
 
-from . import _core
+from ._layers import ACTIVATIONS, Conv2d, Dense, activation_parameters
 from .errors import ArgumentError, ShapeError
 
-__all__ = ["Net"]
-
-_TORCH_ACTIVATIONS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Softplus": "softplus",
-                      "SiLU": "swish", "GELU": "gelu", "Identity": "identity"}  # fmt: skip
-_ACTIVATIONS = ("relu", "leaky_relu", "erf", "tanh", "sigmoid", "softplus", "swish", "gelu", "sin", "cos", "exp", "identity", "polynomial")
-
-
-def activation_parameters(activation, params):
-    """`params` as floats: one slope for leaky_relu (0.01 if none is given), 1 to 16 coefficients for a polynomial, else none."""
-    params = tuple(float(p) for p in params)
-    if activation == "leaky_relu" and not params:
-        params = (0.01,)
-    low, high = {"leaky_relu": (1, 1), "polynomial": (1, 16)}.get(activation, (0, 0))
-    if not low <= len(params) <= high or not np.isfinite(params).all():
-        raise ArgumentError(f"{activation} takes {low} to {high} finite activation_params, got {params}")
-    return params
+__all__ = ["Net", "Dense", "Conv2d"]
 
 
 class Net:
-    """A concrete fully connected network.
+    """A concrete network: fully connected, or made of layers by `Net.from_layers`.
 
     Parameters
     ----------
@@ -44,8 +31,13 @@ class Net:
 
     Attributes
     ----------
+    layers : tuple of Dense and Conv2d
+    input_shape : tuple of int
+        Of one sample: (dim_in,), or (channels, height, width) in front of a convolution.
     biased : tuple of bool
         Which layers have biases: where not, `biases` holds zeros that are no parameters.
+    activation : str
+        Of the hidden layers; "mixed" if they differ.
 
     Raises
     ------
@@ -76,8 +68,8 @@ class Net:
         for layer, (w, b) in enumerate(zip(self.weights, self.biases)):
             if len(b) != len(w):
                 raise ShapeError(f"bias {layer} has {len(b)} entries for {len(w)} neurons")
-        if activation not in (*_ACTIVATIONS, "gauss"):
-            raise ArgumentError(f"unknown activation {activation!r}; known: {', '.join((*_ACTIVATIONS, 'gauss'))}")
+        if activation not in (*ACTIVATIONS, "gauss"):
+            raise ArgumentError(f"unknown activation {activation!r}; known: {', '.join((*ACTIVATIONS, 'gauss'))}")
         if activation == "gauss" and normalisers is None:
             raise ArgumentError("a gauss-net needs the variances of its layers' weights and biases: normalisers=...")
         self.activation, self.activation_params = activation, activation_parameters(activation, activation_params)
@@ -89,6 +81,81 @@ class Net:
                 raise ShapeError(f"the skip of layer {layer} joins {self.weights[layer].shape[1]} inputs and {self.weights[layer].shape[0]} neurons: take equal widths")
         for array in (*self.weights, *self.biases):
             array.flags.writeable = False
+        self.input_shape = (self.weights[0].shape[1],)
+        self.layers = tuple(self._layer(layer) for layer in range(len(self.weights)))
+
+    def _layer(self, layer):
+        weight, bias = self.weights[layer], self.biases[layer] if self.biased[layer] else None
+        if layer == len(self.weights) - 1:
+            return Dense(weight, bias)
+        scale = self.scales[layer]
+        if layer == 0 and self.amplitude is not None:
+            scale = scale * np.broadcast_to(self.amplitude, len(weight))
+        gauss = self.activation == "gauss"
+        return Dense(weight, bias, "exp" if gauss else self.activation, self.activation_params, scale=scale, skip=self.skips[layer],
+                     normaliser=self.normalisers[layer] if gauss else (0.0, 0.0))  # fmt: skip
+
+    @classmethod
+    def from_layers(cls, layers, *, input_shape=None):
+        """A net from its layers: convolutions first, if there are any, then dense ones; the last is dense and linear.
+
+        Parameters
+        ----------
+        layers : sequence of Conv2d and Dense
+            Behind the convolutions images are flattened in the order (filter, y, x).
+        input_shape : (channels, height, width), optional
+            Of one sample; needed if the first layer is a convolution.
+
+        Returns
+        -------
+        Net
+
+        Raises
+        ------
+        ShapeError
+            If the layers do not fit together.
+        ArgumentError
+            For other kinds or another order of layers.
+
+        Examples
+        --------
+        >>> conv = nnqft.networks.Conv2d(np.ones((2, 1, 3, 3)), activation="relu", padding=1, max_pool=2)
+        >>> net = Net.from_layers([conv, nnqft.networks.Dense(np.ones((1, 8)))], input_shape=(1, 4, 4))
+        >>> net, float(net(np.ones((1, 1, 4, 4)))[0, 0])
+        (Net(1x4x4, conv 2x2x2-1, relu), 72.0)
+        """
+        layers = tuple(layers)
+        if not layers or not all(isinstance(layer, (Dense, Conv2d)) for layer in layers):
+            raise ArgumentError(f"expected one layer or more, each a Conv2d or a Dense; got {[type(layer).__name__ for layer in layers]}")
+        kinds = [isinstance(layer, Conv2d) for layer in layers]
+        if kinds != sorted(kinds, reverse=True) or kinds[-1]:
+            raise ArgumentError(f"convolutions come first and the last layer is dense; got {layers}")
+        last = layers[-1]
+        if last.activation != "identity" or last.skip or any(last.normaliser) or np.any(last.scale != 1.0):
+            raise ArgumentError(f"the last layer is linear; got {last} with scale {last.scale}, skip {last.skip} and normaliser {last.normaliser}")
+        if kinds[0] and (input_shape is None or len(input_shape) != 3):
+            raise ShapeError(f"input_shape is {input_shape}; expected (channels, height, width) in front of a convolution")
+        net = cls.__new__(cls)
+        net.layers, net.input_shape = layers, (layers[0].weight.shape[1],) if input_shape is None else tuple(int(n) for n in input_shape)
+        shapes = net._shapes()
+        if any(prod(shape) >= 2**31 for shape in shapes):
+            raise ShapeError("a layer has more than 2^31 activities")
+        net.weights = tuple(layer.weight for layer in layers)
+        net.biased = tuple(layer.bias is not None for layer in layers)
+        net.biases = tuple(np.zeros(len(layer.weight)) if layer.bias is None else layer.bias for layer in layers)
+        activations = {(layer.activation, layer.activation_params) for layer in layers[:-1]}
+        net.activation, net.activation_params = activations.pop() if len(activations) == 1 else ("mixed" if activations else "identity", ())
+        net.amplitude = net.normalisers = None
+        net.skips = tuple(getattr(layer, "skip", 0.0) for layer in layers[:-1])
+        net.scales = tuple(getattr(layer, "scale", 1.0) for layer in layers[:-1])
+        return net
+
+    def _shapes(self):
+        """Of one sample's activities, in front of each layer and behind the last."""
+        shapes = [self.input_shape]
+        for layer in self.layers:
+            shapes.append(layer.out_shape(shapes[-1]))
+        return shapes
 
     @classmethod
     def from_weights(cls, weights, *, activation, biases=None, activation_params=(), skips=None, scales=None):
@@ -96,31 +163,26 @@ class Net:
         return cls(weights, biases, activation, activation_params, skips=skips, scales=scales)
 
     @classmethod
-    def from_torch(cls, module):
-        """A net from a `torch.nn.Sequential` of Linear layers with one kind of activation between them.
+    def from_torch(cls, module, *, input_shape=None):
+        """A net from a `torch.nn.Sequential`.
+
+        Parameters
+        ----------
+        module : torch.nn.Sequential
+            Conv2d, an activation and pools behind each (MaxPool2d, then AvgPool2d or AdaptiveAvgPool2d; windows that do not overlap), Flatten,
+            Linear layers with activations of any kind between them.
+        input_shape : (channels, height, width), optional
+            Of one sample; needed if the module begins with a convolution.
 
         Raises
         ------
-        ArgumentError
-            For any other layer, or mixed activations.
+        ArgumentError, ShapeError
+            For any other layer, order or option: the message says which.
         """
-        weights, biases, activations = [], [], []
-        for layer in module:
-            name = type(layer).__name__
-            if name == "Linear":
-                weights.append(layer.weight.detach().cpu().numpy())
-                biases.append(None if layer.bias is None else layer.bias.detach().cpu().numpy())
-            elif name in _TORCH_ACTIVATIONS and not (name == "GELU" and layer.approximate != "none"):
-                params = (layer.negative_slope,) if name == "LeakyReLU" else ()
-                if name == "Softplus" and (layer.beta != 1 or layer.threshold < 20):
-                    raise ArgumentError("only Softplus with beta=1 and the default threshold is known")
-                activations.append((_TORCH_ACTIVATIONS[name], params))
-            elif name != "Flatten":
-                raise ArgumentError(f"layer {name} is not known: a Net is Linear layers with one of {', '.join(_TORCH_ACTIVATIONS)} between them")
-        if len(set(activations)) > 1 or len(activations) != len(weights) - 1:
-            raise ArgumentError(f"expected one activation, the same one, between {len(weights)} Linear layers; got {activations}")
-        activation, params = activations[0] if activations else ("identity", ())
-        return cls(weights, biases, activation, params)
+        from ._torch_layers import layers_of
+
+        layers = layers_of(module, input_shape)
+        return cls.from_layers(layers, input_shape=input_shape if isinstance(layers[0], Conv2d) else None)
 
     def _per_hidden_layer(self, name, values, default):
         values = (default,) * (len(self.weights) - 1) if values is None else tuple(float(v) for v in values)
@@ -130,40 +192,41 @@ class Net:
 
     @property
     def dim_in(self):
-        return self.weights[0].shape[1]
+        return prod(self.input_shape)
 
     @property
     def dim_out(self):
-        return self.weights[-1].shape[0]
+        return len(self.weights[-1])
 
     @property
     def widths(self):
-        return tuple(len(w) for w in self.weights[:-1])
+        return tuple(prod(shape) for shape in self._shapes()[1:-1])
 
     def features(self, x):
-        """Activations of the last hidden layer at x (n_points, dim_in): shape (n_points, width), float64."""
-        h = np.asarray(x, dtype=np.float64)
-        if h.ndim != 2 or h.shape[1] != self.dim_in:
-            raise ShapeError(f"x has shape {h.shape}; expected (n_points, {self.dim_in})")
-        for layer in range(len(self.weights) - 1):
-            z = h @ self.weights[layer].T + self.biases[layer]
-            name = self.activation
-            if name == "gauss":
-                weight, bias = self.normalisers[layer]
-                z, name = z - weight * (h * h).sum(1, keepdims=True) - bias, "exp"
-            y = _core.activate(_ACTIVATIONS.index(name), list(self.activation_params), np.ascontiguousarray(z))[0]
-            if layer == 0 and self.amplitude is not None:
-                y = y * self.amplitude
-            h = y if self.scales[layer] == 1.0 and not self.skips[layer] else self.scales[layer] * y + self.skips[layer] * h
+        """Activations of the last hidden layer at x (n_points, dim_in) or (n_points, *input_shape): shape (n_points, width), float64."""
+        h = self._flat(np.asarray(x, dtype=np.float64))
+        for layer, shape in zip(self.layers[:-1], self._shapes()):
+            h = layer.forward(h, shape)
         return h
 
+    def _flat(self, x, name="x", axis="n_points"):
+        """x of shape (n_points, dim_in) or (n_points, *input_shape) as (n_points, dim_in)."""
+        if x.ndim == 1 + len(self.input_shape) and x.shape[1:] == self.input_shape:
+            return x.reshape(len(x), self.dim_in)
+        if x.ndim != 2 or x.shape[1] != self.dim_in:
+            images = "" if len(self.input_shape) == 1 else f" or ({axis}, {', '.join(str(n) for n in self.input_shape)})"
+            raise ShapeError(f"{name} has shape {x.shape}; expected ({axis}, {self.dim_in}){images}")
+        return x
+
     def __call__(self, x):
-        """f(x) at x (n_points, dim_in): shape (n_points, dim_out), float64."""
+        """f(x) at x (n_points, dim_in) or (n_points, *input_shape): shape (n_points, dim_out), float64."""
         return self.features(x) @ self.weights[-1].T + self.biases[-1]
 
     def __repr__(self):
-        sizes = "-".join(str(n) for n in (self.dim_in, *self.widths, self.dim_out))
-        return f"Net({sizes}, {self.activation})"
+        shapes = ["x".join(str(n) for n in shape) for shape in self._shapes()]
+        if len(self.input_shape) == 3:
+            return f"Net({shapes[0]}, conv {'-'.join(shapes[1:])}, {self.activation})"
+        return f"Net({'-'.join(shapes)}, {self.activation})"
 
 
 def _matrix(w, layer):

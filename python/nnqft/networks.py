@@ -21,9 +21,9 @@ from ._kernels import ntk_kernel as ntk
 from ._kernels_extra import conv_nngp, residual_nngp
 from ._laws import Laws
 from .errors import ArgumentError
-from .net import Net, activation_parameters
+from .net import Conv2d, Dense, Net, activation_parameters
 
-__all__ = ["Network", "gauss_net", "relu_net", "erf_net", "cos_net", "free_scalar_net", "mlp", "Net", "nngp", "ntk", "conv_nngp",
+__all__ = ["Network", "gauss_net", "relu_net", "erf_net", "cos_net", "free_scalar_net", "mlp", "Net", "Dense", "Conv2d", "nngp", "ntk", "conv_nngp",
            "residual_nngp", "RadialAmplitude", "as_key"]
 
 KERNEL_ACTIVATIONS = (

@@ -346,13 +346,23 @@ def test_the_core_refuses_what_does_not_fit():
             H._core.apply(bad, [], [], 1)
     with pytest.raises(ShapeError, match="one flag per layer"):
         H._core.apply(good, [True], [], 1)
-    for layers in ([], [(2, 3, False, 0, [], [], 0.0, 0.0, 0.0), (4, 1, False, 0, [], [], 0.0, 0.0, 0.0)],
-                   [(2**40, 2**40, False, 0, [], [], 0.0, 0.0, 0.0)], [(0, 1, False, 0, [], [], 0.0, 0.0, 0.0)]):  # fmt: skip
+
+    def layer(fan_in, fan_out, activation=0, params=(), conv=()):
+        return (fan_in, fan_out, False, activation, list(params), [], 0.0, 0.0, 0.0, list(conv))
+
+    def conv(channels=2, height=6, width=5, filters=3, kernel=3, stride=1, padding=1, pools=(1, 1, 1, 1)):
+        return layer(0, 0, conv=(channels, height, width, filters, kernel, stride, padding, *pools, 0))
+
+    assert _core.NetStructure([conv(), layer(90, 1)]).size == 3 * 18 + 90
+    for layers in ([], [layer(2, 3), layer(4, 1)], [layer(2**40, 2**40)], [layer(0, 1)], [conv()], [layer(60, 60), conv(), layer(90, 1)],
+                   [conv(), conv(), layer(90, 1)], [conv(height=2**21), layer(90, 1)], [conv(kernel=9), layer(6, 1)], [conv(padding=3), layer(150, 1)],
+                   [conv(pools=(1, 1, 7, 1)), layer(90, 1)], [conv(height=2**20, width=2**20), layer(90, 1)], [conv(stride=0), layer(90, 1)],
+                   [conv(filters=2**20, height=2**10, width=2**10), layer(90, 1)]):  # fmt: skip
         with pytest.raises(ShapeError):
             _core.NetStructure(layers)
-    for layer in ((2, 3, False, 99, [], [], 0.0, 0.0, 0.0), (2, 3, False, 12, [], [], 0.0, 0.0, 0.0), (2, 3, False, 12, [1.0] * 99, [], 0.0, 0.0, 0.0)):
+    for bad in (layer(2, 3, 99), layer(2, 3, 12), layer(2, 3, 12, [1.0] * 99), layer(2, 3, conv=[1] * 11), conv(kernel=0)):
         with pytest.raises(ArgumentError):
-            _core.NetStructure([layer])
+            _core.NetStructure([bad])
     with pytest.raises(TypeError):
         _core.NetHessianF64.__new__(_core.NetHessianF64).apply(good, [], [], 1)
 

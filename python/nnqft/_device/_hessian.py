@@ -205,7 +205,9 @@ class _Net:
 
     def __init__(self, net, parameters, device):
         cupy, cuda = _backend.cupy_module(), _backend.cuda_module()
-        layers = _layers(net)
+        if len(net.input_shape) > 1:
+            raise ArgumentError(f"{net} has convolutions, which a device does not know: take device='cpu'")
+        layers = [layer[:-1] for layer in _layers(net)]
         self.device, self.dim_out = device, net.dim_out
         self.structure = cuda.DeviceNet(layers)
         self.multiprocessors = cuda.device_properties(device)["multiprocessors"]

@@ -9,7 +9,7 @@ from scipy.sparse.linalg import LinearOperator
 from .. import _backend, _core
 from .._checks import integer, number, shown
 from ..errors import ArgumentError, ShapeError, StateError
-from ..net import _ACTIVATIONS, Net
+from ..net import Net
 from ._losses import LIKELIHOODS, Derivatives, derivatives
 
 PARTS = ("full", "residual", "ggn", "fisher", "empirical_fisher")
@@ -349,21 +349,8 @@ class Hessian(HessianBlock):
 
 
 def _layers(net):
-    """Each layer as the kernels take it: in, out, bias, activation, its parameters, amplitude, skip, normaliser, offset."""
-    layers, depth = [], len(net.weights)
-    for layer, weights in enumerate(net.weights):
-        last = layer == depth - 1
-        scale = 1.0 if last else net.scales[layer]
-        amplitude = [] if scale == 1.0 else [scale] * len(weights)
-        if layer == 0 and not last and net.amplitude is not None:
-            amplitude = (scale * np.broadcast_to(net.amplitude, len(weights))).tolist()
-        gauss = net.activation == "gauss" and not last
-        normaliser, offset = net.normalisers[layer] if gauss else (0.0, 0.0)
-        name = "identity" if last else "exp" if gauss else net.activation
-        params = [] if last else list(net.activation_params)
-        layers.append((weights.shape[1], len(weights), net.biased[layer], _ACTIVATIONS.index(name), params, amplitude,
-                       0.0 if last else net.skips[layer], float(normaliser), float(offset)))  # fmt: skip
-    return layers
+    """Each layer as the kernels take it: in, out, bias, activation, its parameters, amplitude, skip, normaliser, offset, convolution."""
+    return [layer.structure(shape) for layer, shape in zip(net.layers, net._shapes())]
 
 
 def _flatten(net):
@@ -380,8 +367,9 @@ def _inputs(net, X, dtype):
     X = np.asarray(X)
     if X.dtype not in (np.float32, np.float64):
         raise ArgumentError(f"X has dtype {X.dtype}; expected float32 or float64: call X.astype(np.float64)")
-    if X.ndim != 2 or X.shape[1] != net.dim_in or not len(X):
-        raise ShapeError(f"X has shape {X.shape}; expected (samples, {net.dim_in}), one sample or more")
+    X = net._flat(X, "X", "samples")
+    if not len(X):
+        raise ShapeError(f"X has shape {X.shape}; expected one sample or more")
     if not np.isfinite(X).all():
         raise ArgumentError(f"X is not finite in sample {np.nonzero(~np.isfinite(X).all(1))[0][0]}")
     try:

@@ -12,9 +12,9 @@ import operator
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from .. import _core
+from .._layers import Conv2d
 from ..errors import ArgumentError
-from ..net import _ACTIVATIONS, Net
+from ..net import Net
 from ._hessian import _flatten, _inputs, _layer_list
 
 __all__ = ["Jacobian"]
@@ -74,6 +74,8 @@ class Jacobian(LinearOperator):
     def __init__(self, net, X, *, wrt="parameters", layers=None, between=None, dtype=None):
         if not isinstance(net, Net):
             raise ArgumentError(f"net is a {type(net).__name__}; expected a Net")
+        if any(isinstance(layer, Conv2d) for layer in net.layers):
+            raise ArgumentError(f"{net} has convolutions; a Jacobian takes a net of dense layers")
         if not isinstance(wrt, str) or wrt not in ("parameters", "inputs"):
             raise ArgumentError(f'wrt is {wrt!r}; expected "parameters" or "inputs"')
         if (layers if wrt == "inputs" else between) is not None:
@@ -87,8 +89,8 @@ class Jacobian(LinearOperator):
         self._first, self._last = (self.layers[0], depth) if wrt == "parameters" else _chain(between, depth)
         self._weights = [np.ascontiguousarray(w, dtype=dtype) for w in net.weights]
         self._activities, self._slopes = (_cast(a, dtype) for a in _forward(net, X))
-        self._normalisers = [2 * net.normalisers[i][0] if net.activation == "gauss" and i < depth - 1 else 0.0 for i in range(depth)]
-        self._skips = [*net.skips, 0.0]
+        self._normalisers = [2 * layer.normaliser[0] for layer in net.layers]
+        self._skips = [layer.skip for layer in net.layers]
         self._places, columns = {}, 0
         for layer in self.layers:
             start, columns = columns, columns + net.weights[layer].size + net.biased[layer] * len(net.biases[layer])
@@ -178,22 +180,17 @@ class Jacobian(LinearOperator):
 def _forward(net, X):
     """h_l for l < depth, and g_l = d h_{l+1} / d z_l without the skip (None in the last layer), in float64."""
     h, activities, slopes = X, [], []
-    for layer, (weights, bias) in enumerate(zip(net.weights, net.biases, strict=True)):
+    for i, layer in enumerate(net.layers):
         activities.append(h)
-        if layer == len(net.weights) - 1:
+        if i == len(net.layers) - 1:
             slopes.append(None)
             break
-        z, name = h @ weights.T + bias, net.activation
-        if name == "gauss":
-            weight, offset = net.normalisers[layer]
-            z, name = z - weight * (h * h).sum(1, keepdims=True) - offset, "exp"
-        y, slope, _ = _core.activate(_ACTIVATIONS.index(name), list(net.activation_params), np.ascontiguousarray(z), True)
-        factor = net.scales[layer] * (1.0 if layer or net.amplitude is None else net.amplitude)
-        slopes.append(factor * slope)
-        h = factor * y + net.skips[layer] * h if net.skips[layer] else factor * y
+        y, slope = layer.activate(layer.preactivation(h), slope=True)
+        slopes.append(layer.scale * slope)
+        h = layer.scale * y + layer.skip * h if layer.skip else layer.scale * y
         for what, a in (("value", h), ("slope", slopes[-1])):
             if not np.isfinite(a).all():
-                raise ArgumentError(f"layer {layer} has a {what} that is not finite at sample {np.nonzero(~np.isfinite(a).all(1))[0][0]}")
+                raise ArgumentError(f"layer {i} has a {what} that is not finite at sample {np.nonzero(~np.isfinite(a).all(1))[0][0]}")
     return activities, slopes
 
 
