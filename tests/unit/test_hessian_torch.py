@@ -66,7 +66,7 @@ def test_shared_gates_make_float32_agree():
 
 def test_any_module_goes_through_autograd():
     torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, dtype=torch.float64), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8, 1, dtype=torch.float64))
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, dilation=2, padding=2, dtype=torch.float64), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(32, 1, dtype=torch.float64))
     X, y = torch.randn(5, 1, 4, 4, dtype=torch.float64), torch.ones(5, 1, dtype=torch.float64)
     H = from_torch(module, "mse", (X, y))
     A = H.dense()

@@ -1,9 +1,10 @@
-"""Hessians of torch modules: multilayer perceptrons on the native path, any other module through autograd."""
+"""Hessians of torch modules: perceptrons and small convolutional nets on the native path, any other module through autograd."""
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from ..errors import ArgumentError, ShapeError
+from .._torch_layers import modules_of
 from ..net import Net
 from ._hessian import Hessian, _inputs
 from ._losses import LOSSES, targets
@@ -22,8 +23,8 @@ def from_torch(module, loss, data, *, native=None, part="full", sample_weight=No
     data : (X, y) or iterable of such batches
         Tensors or arrays; batches are weighted by their length, as a DataLoader gives them.
     native : bool, optional
-        None: a `Sequential` of Linear layers with one kind of activation, with a loss that is known, becomes a `Hessian` of
-        `Net.from_torch(module)`; anything else goes through autograd. True: an error if that cannot be. False: autograd.
+        None: a `Sequential` that `Net.from_torch` knows (multilayer perceptrons, small convolutional nets), with a loss that is known, becomes a
+        `Hessian`; anything else goes through autograd. True: an error if that cannot be. False: autograd.
     part, sample_weight, active_only, weight_decay, threads
         As for `Hessian`. Autograd knows part="full" without weights of samples, and its threads are torch's.
 
@@ -59,10 +60,12 @@ def from_torch(module, loss, data, *, native=None, part="full", sample_weight=No
     if native is True and why:
         raise ArgumentError(f"no native path: {why}")
     if native is not False and not why:
-        X = np.concatenate([_array(x).reshape(len(x), -1) for x, _ in batches])
+        X = np.concatenate([_array(x) for x, _ in batches])
+        net = Net.from_torch(module, input_shape=_image(X))
+        X = X.reshape(len(X), -1)
         name, y = _native_loss(torch, loss, np.concatenate([_array(y) for _, y in batches]))
         dtype = str(parameters[0].dtype).removeprefix("torch.")
-        return Hessian(Net.from_torch(module), X.astype(np.result_type(X.dtype, np.float32)), y, loss=name, part=part, sample_weight=sample_weight,
+        return Hessian(net, X.astype(np.result_type(X.dtype, np.float32)), y, loss=name, part=part, sample_weight=sample_weight,
                        active_only=active_only, weight_decay=weight_decay, dtype=dtype, threads=threads)  # fmt: skip
     if part != "full" or sample_weight is not None:
         raise ArgumentError(f"autograd knows part='full' without sample_weight; and there is no native path: {why or 'native=False was asked for'}")
@@ -152,21 +155,28 @@ def _why_not_native(torch, module, loss, parameters, batches):
     """A reason, or None."""
     if not isinstance(module, torch.nn.Sequential):
         return f"the module is a {type(module).__name__}, not a Sequential"
-    linear = [layer for layer in module if isinstance(layer, torch.nn.Linear)]
-    if len({id(layer) for layer in linear}) < len(linear) or len({id(p) for p in parameters}) < sum(1 + (layer.bias is not None) for layer in linear):
+    modules = list(modules_of(module))
+    held = [p for layer in modules for p in layer.parameters()]
+    if len({id(p) for p in held}) < len(held) or len(parameters) < len(held):
         return "layers share parameters, or some are frozen"
-    if any(len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in module):
+    if any(len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in module.modules()):
         return "it has hooks"
     if {p.dtype for p in parameters} - {torch.float32, torch.float64} or len({p.dtype for p in parameters}) > 1:
         return f"its parameters have dtype {parameters[0].dtype}"
     try:
-        net = Net.from_torch(module)
-        _inputs(net, _array(batches[0][0]).reshape(len(batches[0][0]), -1), None)
+        X = _array(batches[0][0])
+        net = Net.from_torch(module, input_shape=_image(X))
+        _inputs(net, X.reshape(len(X), -1), None)
         name, y = _native_loss(torch, loss, _array(batches[0][1]))
         targets(y, len(y), net.dim_out, name)
     except (ArgumentError, ShapeError) as error:
         return str(error)
     return None
+
+
+def _image(X):
+    """Shape of a sample, if it is an image."""
+    return X.shape[1:] if X.ndim == 4 else None
 
 
 def _native_loss(torch, loss, y):
