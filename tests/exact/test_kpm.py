@@ -67,7 +67,7 @@ def test_bounds_hold_the_spectrum_whatever_its_size(values):
     low, high = spectral_bounds(np.diag(values))
     assert low < min(values) and max(values) < high
     S = kpm(np.diag(values), 10, probes=2)
-    assert S.cdf([low, high]).tolist() == pytest.approx([0, 1], abs=1e-12)
+    assert S.cdf([low, high]).tolist() == pytest.approx([0, 1], abs=4e-8)  # an error eps of a cosine near 1 is sqrt(2 eps) in its angle
 
 
 def test_bounds_hold_many_random_spectra():

@@ -152,6 +152,7 @@ def test_the_quantile_classes_are_equally_filled():
     assert s.chi2.mean == pytest.approx(1000)  # all signs equal: every class gives its own size
     # Small values positive, large ones negative: two classes of 500 see it whole, one sees nothing.
     mixed = np.concatenate([np.zeros(500), np.where(x < np.median(x), x, -x)])
-    assert spectral_symmetry(mixed, bins=2).chi2.mean == pytest.approx(1000) and spectral_symmetry(mixed, bins=1).chi2.mean == 0
+    assert spectral_symmetry(mixed, bins=2).chi2.mean == pytest.approx(1000)
+    assert spectral_symmetry(mixed, bins=1).chi2.mean < 1e-20  # rounding, squared
     assert s.zero.mean == pytest.approx(1 / 3) and s.sign_test.mean == pytest.approx(2 / 3 * np.sqrt(1500))
     assert spectral_symmetry(np.arange(1.0, 26)).bins == 2 and spectral_symmetry([0.0, 1.0]).bins == 1
