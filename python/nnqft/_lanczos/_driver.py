@@ -188,7 +188,7 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
     threads : int, optional
         Default: all CPUs this process may use. The same bits for any number.
     check_symmetric : bool
-        Compare A's two triangles, or u.Av with v.Au for a random pair.
+        Compare A's two triangles, or u.Av with v.Au for a random pair; not asked of a `Hessian`.
 
     Returns
     -------
@@ -245,7 +245,7 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
     if more and made["seed"] is None and not fresh:
         raise ArgumentError("the state began from given vectors: pass more of them as v0, not probes")
     _affordable(core, n, core.probes + (more or (0 if vectors is None else len(vectors))), k, reorth, basis, home)
-    if check_symmetric and fresh:
+    if check_symmetric and fresh and not op.surely_symmetric:
         home.check_symmetric(op, threads)
     if vectors is not None:
         core.add(vectors)

@@ -37,6 +37,8 @@ class Operator:
     array([1., 3., 5.])
     """
 
+    surely_symmetric = False  # by construction, up to rounding
+
     def __init__(self, n, dtype, matmat, *, native=None, keep=None):
         self.shape = (n, n)
         self.dtype = np.dtype(dtype)
@@ -238,7 +240,9 @@ def as_operator(A, *, n=None, dtype=None, device=None):
     native = getattr(A, "native", None)
     if native is not None:
         kind = np.float64 if isinstance(native, _core.Operator64) else np.float32
-        return Operator(native.size, kind, None, native=native, keep=A)
+        op = Operator(native.size, kind, None, native=native, keep=A)
+        op.surely_symmetric = True  # a Hessian
+        return op
     if scipy.sparse.issparse(A):
         return _sparse(A)
     if isinstance(A, np.ndarray):
