@@ -149,7 +149,10 @@ struct Lanczos<T>::Step {
                             "): the steps before it are kept");
     }
 
-    // At the first step nothing is known of |A|: the largest element of A q, times the factor of q.
+    // q_j was drawn past a complete Krylov space: what was seen of |A| there says nothing of it here.
+    bool new_space() const { return all.restart_ && b.step > 0 && b.probes[0].beta.back() == 0.0; }
+
+    // At the first step of a Krylov space nothing is known of |A|: the largest element of A q, times the factor of q.
     template <class U>
     static void grow(const U* u, std::int64_t rows, int P, double* largest) {
         for (std::int64_t i = 0; i < rows; ++i)
@@ -184,7 +187,11 @@ struct Lanczos<T>::Step {
     void finish(const Operator<T>* by_rows) {
         // w is kept as 2^-e w, |A| < 2^e about: squares neither overflow nor vanish, and scaling A by a power of two
         // changes no bit but exponents.
-        const Columns size = b.step == 0 ? first_size(by_rows) : b.size;
+        Columns size = b.size;
+        if (b.step == 0 || new_space()) {
+            const Columns largest = first_size(by_rows);
+            for (int c = 0; c < P; ++c) size[c] = std::max(size[c], largest[c]);
+        }
         Columns c_u, c_previous, dot, alpha, c_q, square, beta;
         std::array<int, kMaxColumns> e{};
         for (int c = 0; c < P; ++c) {

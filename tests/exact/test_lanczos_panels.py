@@ -168,3 +168,13 @@ def test_the_length_of_the_start_vector_is_free(power, reorth):
     np.testing.assert_allclose(plain.norm, np.linalg.norm(v), rtol=8 * EPS)
     assert scaled.norm2[0] == (np.ldexp(plain.norm2[0], 2 * power) if abs(power) < 500 else np.inf if power > 0 else 0.0)
     assert plain.norm2[0] == pytest.approx(v @ v, rel=8 * EPS)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize(("first", "scale"), [(0.0, 1e200), (0.0, 1e-200), (0.0, 1.0), (1e-250, 1.0), (1.0, 1e290)])
+def test_a_small_space_says_nothing_of_the_scale_of_the_next(first, scale, form):
+    values = scale * np.arange(12.0)
+    values[0] = first
+    run = lanczos(form(np.diag(values)), 12, v0=np.eye(12)[0], restart=True)
+    assert run.restarts[0] == 1 and run.breakdown[0]
+    np.testing.assert_allclose(run.eigen()[0][0], np.sort(values), rtol=0, atol=12 * EPS * 11 * scale)
