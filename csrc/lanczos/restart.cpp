@@ -15,6 +15,8 @@ namespace {
 
 constexpr double kClosed = 8.0;      // times eps |A| sqrt(n): what rounding leaves where the space is closed
 constexpr double kShortened = 0.7;
+constexpr double kTooLarge = 0x1p400;  // of products
+constexpr int kMaxExponent = 1000;     // 2^e and 2^-e are normal numbers
 constexpr double kSpanned = 1e-8;    // of a random unit vector: what is left of it is rounding
 
 std::int64_t block_count(std::int64_t n) { return (n + kBlockRows - 1) / kBlockRows; }
@@ -68,12 +70,25 @@ double ThickRestart::apply(Operator<double>& A, const double* x, double* y, Team
     ++products_;
     if (!std::isfinite(most))
         throw ArgumentError("product " + std::to_string(products_) + " of the operator with a finite vector is not finite");
-    if (!scaled_ && most > 0.0) {
-        std::frexp(most, &exponent_);
-        exponent_ = -exponent_;
-        scaled_ = true;
-    }
     return most;
+}
+
+// Products near one, whose squares neither overflow nor vanish: once from the first that is not zero, which may lie in a small
+// invariant subspace, and again from one that is larger by far.
+void ThickRestart::choose_exponent(double most) {
+    if (most == 0.0 || (scaled_ && std::ldexp(most, exponent_) < kTooLarge)) return;
+    int e = 0;
+    std::frexp(most, &e);
+    e = std::clamp(-e, -kMaxExponent, kMaxExponent);
+    if (scaled_) {
+        const double shift = std::ldexp(1.0, e - exponent_);
+        for (double& t : t_) t *= shift;
+        beta_ *= shift;
+        norm_ *= shift;
+        skewness_ *= shift;
+    }
+    exponent_ = e;
+    scaled_ = true;
 }
 
 double ThickRestart::norm2(const double* x, Team& team) {
@@ -146,7 +161,7 @@ void ThickRestart::extend(Operator<double>& A, std::int64_t to, Team& team) {
         const std::int64_t j = used_;
         const double* const q = column(j);
         double* const w = column(j + 1);
-        apply(A, q, w, team);
+        choose_exponent(apply(A, q, w, team));
 
         const bool chained = j > kept_ && beta_ > 0.0;  // w has a part beta v_{j-1}, and next to none in those before
         const double factor = std::ldexp(1.0, exponent_), back = chained ? -beta_ : 0.0;

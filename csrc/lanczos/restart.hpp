@@ -27,7 +27,7 @@ public:
     double beta() const { return beta_; }            // 0: the space of the basis is closed, and v_next is a random vector
     double norm() const { return norm_; }            // largest |A v| so far
     double skewness() const { return skewness_; }    // largest |v_i . A v_j - v_j . A v_i| seen before the first restart
-    int exponent() const { return exponent_; }       // the operator is 2^exponent A, near 1, once a product was not zero
+    int exponent() const { return exponent_; }       // the operator is 2^exponent A, near 1, once a product was not zero; extend() may lower it
     std::int64_t products() const { return products_; }
     const double* T() const { return t_.data(); }    // size x size, symmetric; the first used() rows and columns count
 
@@ -47,6 +47,7 @@ private:
     double* column(std::int64_t j) { return v_.data() + j * ld_; }
     const double* column(std::int64_t j) const { return v_.data() + j * ld_; }
     double apply(Operator<double>& A, const double* x, double* y, Team& team);
+    void choose_exponent(double most);
     double norm2(const double* x, Team& team);
     void scale(double factor, double* x, Team& team);
     double orthogonalise(double* w, double square, std::int64_t count, double* h, Team& team);

@@ -71,6 +71,16 @@ def test_what_did_not_converge_is_said_and_flagged():
         assert abs(values - x).min() <= r * (1 + 1e-9)
 
 
+def test_a_verification_that_did_not_end_is_said():
+    A = np.diag(np.concatenate([np.linspace(0.0, 1.0, 200), [3.0, 3.0]]))
+    with pytest.warns(NNQFTWarning, match="better ones are left was not settled in 0 restarts"):
+        w, _, info = eigsh(A, 1, max_restarts=0, return_info=True)
+    assert info.converged.all() and not info.verified and w[0] == pytest.approx(3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        eigsh(A, 1, max_restarts=0, verify=False)
+
+
 def test_products_are_counted():
     calls = []
 

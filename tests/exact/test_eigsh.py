@@ -147,3 +147,32 @@ def test_outliers_stand_apart_from_the_bulk_and_a_bulk_has_none():
     np.testing.assert_allclose(found.low, [-5.2], atol=0.2)
     assert found.edges == pytest.approx((-2, 2), abs=0.1)
     assert abs(found.high_vectors[:, 1] @ u[:, 1]) ** 2 == pytest.approx(1 - 1 / 36, abs=0.03)
+
+
+def test_the_norm_that_residuals_are_measured_by_never_shrinks():
+    # The basis that is kept for the upper end forgets the lower one, four times as far from zero: a tolerance that shrank with it
+    # would end some of these searches short of it.
+    rng = np.random.default_rng(0)
+    for seed in range(12):
+        values = np.concatenate([rng.uniform(-0.5, 0.5, 300), [-2.0]])
+        check(sp.csr_array(sp.diags_array(values)), values, 1, "LA", seed=seed)
+        assert eigsh(sp.diags_array(values).tocsr(), 1, which="LA", seed=seed, return_info=True)[2].norm > 1.99
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0, 2.0, 3.0, -9.0], np.repeat([-3.0, -2.9, 1.0], [3, 3, 1]), np.repeat([1.0, 0.0], [3, 9])])
+def test_a_basis_of_hardly_more_than_the_pairs_finds_every_copy(values):
+    # Of k + 1 vectors one is left for the complement of the pairs: a random vector at a time, and nothing learnt from it.
+    for seed in range(8):
+        for which in ("LA", "SA"):
+            check(np.diag(values), np.asarray(values), 3, which, ncv=4, seed=seed)
+
+
+@pytest.mark.parametrize(("first", "scale"), [(0.0, 1e250), (1e-300, 1.0), (1e-180, 1e100), (1e-300, 1e300)])
+def test_a_start_in_a_small_invariant_subspace_does_not_set_the_scale(first, scale):
+    values = np.arange(12.0)
+    values[0] = first / scale
+    for n_vectors in (5, 12):
+        w, V, info = eigsh(np.diag(scale * values), 3, ncv=n_vectors, v0=np.eye(12)[0], return_info=True)
+        np.testing.assert_allclose(w / scale, [9.0, 10.0, 11.0], rtol=1e-9)
+        assert info.converged.all() and info.verified and abs(V.T @ V - np.eye(3)).max() < 1e-13
+        assert abs(info.norm / scale - 11) < 1e-9

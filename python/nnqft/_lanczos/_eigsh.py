@@ -42,7 +42,7 @@ class EigenInfo:
     converged : array, shape (k,), bool
         Residual at most tol * norm.
     norm : float
-        Largest |Ritz value|: the operator's norm from below.
+        Largest |Ritz value| seen: the operator's norm from below.
     products : int
         Products with A, all counted.
     restarts : int
@@ -77,7 +77,8 @@ def eigsh(
         Residual accepted, relative to the operator's norm. Default: 1e-10, for float32 operators 3e-6. The error of an
         isolated eigenvalue is of the order of its square.
     ncv : int, optional
-        Vectors kept, k < ncv <= n (or n); default max(2 k + 16, 32). They take 8 n ncv bytes.
+        Vectors kept, k < ncv <= n (or n); default max(2 k + 16, 32). They take 8 n ncv bytes. k + 1 are taken for k + 2: beside
+        the pairs one place keeps what was learnt of their complement.
     max_restarts : int
         Then the best that there is comes back, with a warning.
     v0 : array, shape (n,), optional
@@ -110,7 +111,7 @@ def eigsh(
     Warns
     -----
     NNQFTWarning
-        If not all pairs converged; `.converged` says which.
+        If not all pairs converged; `.converged` says which. If `verify` was asked for and did not end in max_restarts.
 
     Notes
     -----
@@ -135,7 +136,7 @@ def eigsh(
     single = np.dtype(op.dtype) == np.float32
     tol = (3e-6 if single else 1e-10) if tol is None else number("tol", tol, above=0.0, below=1.0)
     max_restarts = count_argument(max_restarts, "max_restarts", 0)
-    search = _Search(op, k, which, tol, size, as_key(seed), thread_count(threads))
+    search = _Search(op, k, which, tol, min(n, max(size, k + 2)), as_key(seed), thread_count(threads))
     search.start(v0)
     with _core.BlasThreadsOff():  # the small eigenproblems would wake them up for nothing
         restarts, verified = search.run(max_restarts, verify)
@@ -146,6 +147,13 @@ def eigsh(
         warnings.warn(
             f"{np.count_nonzero(~converged)} of {k} eigenpairs did not converge to {tol:.1e} in {restarts} restarts; "
             "give a larger ncv, max_restarts or tol",
+            NNQFTWarning,
+            stacklevel=2,
+        )
+    elif verify and not verified:
+        warnings.warn(
+            f"all pairs converged, but whether better ones are left was not settled in {restarts} restarts: "
+            "give a larger ncv or max_restarts, or verify=False",
             NNQFTWarning,
             stacklevel=2,
         )
@@ -177,12 +185,14 @@ class _Search:
 
     def extend(self, to):
         """Lanczos steps up to `to` vectors; Ritz values theta, vectors S, residuals, and `order`, best first."""
+        exponent = self.core.exponent
         self.core.extend(to, self.threads)
+        self.norm = float(np.ldexp(self.norm, self.core.exponent - exponent))
         if self.core.skewness > self.slack * self.core.norm:
             share = self.core.skewness / self.core.norm
             raise ArgumentError(f"the operator is not symmetric: u.Av and v.Au differ by {share:.1e} of its norm")
         self.theta, self.S = scipy.linalg.eigh(self.core.T, driver="evd", check_finite=False)
-        self.norm = float(abs(self.theta).max())
+        self.norm = max(self.norm, float(abs(self.theta).max()))  # a restart may leave out the other end of the spectrum
         self.residuals = self.core.beta * abs(self.S[-1])
         self.order = self.preference()
         self.wanted = self.order[: self.k]
@@ -225,9 +235,11 @@ class _Search:
 
     def run(self, max_restarts, verify):
         """(restarts, verified) when the wanted pairs have converged, or after max_restarts."""
-        restarts, verifying, before = 0, False, None
+        restarts, verifying, before = 0, False, 0.0
         while True:
+            exponent = self.core.exponent
             done = self.cycle(verifying)
+            before = np.ldexp(before, self.core.exponent - exponent)
             values = np.sort(self.theta[self.wanted])
             if self.core.used == self.n:
                 return restarts, True
