@@ -113,11 +113,12 @@ class _Device:
         self.where = where
 
     def __call__(self, x, dtype):
-        x = x if hasattr(x, "dtype") else np.asarray(x, dtype=dtype)
+        x = x if hasattr(x, "dtype") or _backend.lives_on_device(x) else np.asarray(x, dtype=dtype)
         return _backend.asarray(x, device=self.where)
 
     def contiguous(self, x):
-        return _backend.cupy_module().ascontiguousarray(x)
+        with _backend.on_device(_backend.require_cuda(self.where)):
+            return _backend.cupy_module().ascontiguousarray(x)
 
 
 def hafnian_batch_vjp(K, index, g, *, mu=None, packed=False, threads=None, max_seconds=3600.0):

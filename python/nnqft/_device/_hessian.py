@@ -168,7 +168,8 @@ class DeviceHessian(_OnDevice, Hessian):
     def dense(self):
         """The matrix as a CuPy array, shape (parameters, parameters), symmetric to the bit. Cost: one product per parameter."""
         dense = super().dense()
-        return dense / 2 + dense.T / 2
+        with _backend.on_device(self._index):
+            return dense / 2 + dense.T / 2
 
     def blocks(self, rows, columns):
         """The block H[rows, columns] between layers, as an operator on CuPy arrays with `.dense()`."""

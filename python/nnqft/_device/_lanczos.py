@@ -58,7 +58,8 @@ class Home:
         return on_this_device(v0, self.device, "v0")
 
     def contiguous(self, rows):
-        return _backend.cupy_module().ascontiguousarray(rows)
+        with _backend.on_device(self.device):
+            return _backend.cupy_module().ascontiguousarray(rows)
 
     def available_memory(self):
         cupy = _backend.cupy_module()

@@ -42,6 +42,10 @@ class DeviceOperator(Operator):
     def _xp(self):
         return _backend.cupy_module()
 
+    def _put(self, x):
+        with _backend.on_device(self.device):
+            return self._xp.asarray(x)
+
     def matmat(self, X):
         X = on_this_device(X, self.device, "X")
         if X.ndim != 2 or X.shape[0] != self.shape[0] or X.dtype != self.dtype:

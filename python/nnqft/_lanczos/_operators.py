@@ -132,7 +132,7 @@ class Operator:
         if rows.ndim != 1 or rows.size == 0 or len(np.unique(rows)) != rows.size:
             raise ArgumentError(f"index selects an array of shape {rows.shape} with {len(np.unique(rows))} different rows; expected one or more rows, each once")
 
-        there = self._xp.asarray(rows)
+        there = self._put(rows)
 
         def matmat(X):
             wide = self._xp.zeros((self.shape[0], X.shape[1]), self.dtype)
@@ -142,6 +142,7 @@ class Operator:
         return self._made(rows.size, matmat)
 
     _xp = np  # the library of the vectors
+    _put = staticmethod(np.asarray)  # an array to where they live
 
     def _made(self, n, matmat):
         return Operator(n, self.dtype, matmat)

@@ -9,8 +9,10 @@ from . import cuda
 
 
 def _inner(x, *, what="an operation on device arrays"):
-    """Arguments without their shells; numpy arrays among them are an error, as in CuPy."""
+    """Arguments without their shells; numpy arrays among them, or arrays of another device, are an error, as in CuPy."""
     if isinstance(x, ndarray):
+        if x.size and x._device != cuda.runtime.getDevice():  # CuPy needs peer access for that, and warns where it has it
+            raise ValueError(f"{what}: an array of device {x._device}, while device {cuda.runtime.getDevice()} is current")
         return x._inner
     if isinstance(x, np.ndarray):
         raise TypeError(f"Unsupported type <class 'numpy.ndarray'> in {what}")
@@ -54,10 +56,13 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         self._device = cuda.runtime.getDevice()
 
     @classmethod
-    def _around(cls, inner):
+    def _around(cls, inner, device=None):
         made = cls.__new__(cls)
-        made._inner, made._device = inner, cuda.runtime.getDevice()
+        made._inner, made._device = inner, cuda.runtime.getDevice() if device is None else device
         return made
+
+    def _view(self, inner):
+        return ndarray._around(inner, self._device)
 
     # --- what it is
     shape = property(lambda self: self._inner.shape, lambda self, shape: setattr(self._inner, "shape", shape))
@@ -68,10 +73,10 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     nbytes = property(lambda self: self._inner.nbytes)
     strides = property(lambda self: self._inner.strides)
     flags = property(lambda self: self._inner.flags)
-    T = property(lambda self: shell(self._inner.T))
-    mT = property(lambda self: shell(self._inner.swapaxes(-1, -2)))
-    real = property(lambda self: shell(self._inner.real))
-    imag = property(lambda self: shell(self._inner.imag))
+    T = property(lambda self: self._view(self._inner.T))
+    mT = property(lambda self: self._view(self._inner.swapaxes(-1, -2)))
+    real = property(lambda self: self._view(self._inner.real))
+    imag = property(lambda self: self._view(self._inner.imag))
     device = property(lambda self: cuda.Device(self._device))
     data = property(lambda self: cuda.MemoryPointer(self._inner.ctypes.data if self.size else 0, self._device))
 
@@ -79,7 +84,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return len(self._inner)
 
     def __iter__(self):
-        return (shell(x) for x in self._inner)
+        return (self[i] for i in range(len(self)))
 
     def __repr__(self):
         return repr(self._inner)
@@ -146,17 +151,27 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return getattr(cupy, function.__name__)(*args, **kwargs)
 
     def __getitem__(self, key):
-        return shell(self._inner[_inner(key, what="an index")])
+        parts = key if isinstance(key, tuple) else (key,)
+        if all(part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts):
+            return self._view(np.asarray(self._inner[key]) if ... in parts else self._inner[(*parts, ...)])  # a view, always
+        return shell(_inner(self)[_inner(key, what="an index")])
 
     def __setitem__(self, key, value):
-        self._inner[_inner(key, what="an index")] = _inner(value, what="an assignment")
+        _inner(self, what="an assignment")[_inner(key, what="an index")] = _inner(value, what="an assignment")
 
     def view(self, dtype=None):
-        return shell(self._inner.view() if dtype is None else self._inner.view(dtype))
+        return self._view(self._inner.view() if dtype is None else self._inner.view(dtype))
+
+
+_MAYBE_VIEWS = "astype diagonal ravel reshape squeeze swapaxes transpose".split()  # which any device may make
 
 
 def _method(name):
     def method(self, *arguments, **options):
+        if name in _MAYBE_VIEWS:
+            result = getattr(self._inner, name)(*arguments, **options)
+            if np.may_share_memory(result, self._inner):
+                return self._view(result)
         return wrapped(getattr(np.ndarray, name))(self, *arguments, **options)
 
     method.__name__ = name
@@ -186,6 +201,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
     if (
         isinstance(obj, ndarray)
         and not copy
+        and obj._device == cuda.runtime.getDevice()  # else it is copied to the current one
         and (dtype is None or obj.dtype == dtype)
         and (order in ("K", "A") or obj.flags.c_contiguous)
     ):
@@ -207,6 +223,10 @@ def asarray(a, dtype=None, order=None, *, blocking=False):
 
 
 def ascontiguousarray(a, dtype=None):
+    if isinstance(a, ndarray):
+        if a.flags.c_contiguous and dtype in (None, a.dtype):
+            return a
+        _inner(a)  # unlike asarray(), this copies by a kernel of the current device
     made = asarray(a, dtype)
     return made if made.flags.c_contiguous else made.copy()
 
