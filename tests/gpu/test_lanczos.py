@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from nnqft.errors import ArgumentError, ShapeError, StateError
-from nnqft.lanczos import LanczosState, as_operator, lanczos, slq
+from nnqft.lanczos import LanczosState, as_operator, eigsh, kpm, lanczos, slq, trace
 
 pytestmark = pytest.mark.gpu
 
@@ -245,6 +245,12 @@ def test_sparse_matrices_with_indices_out_of_range_are_refused(csr, cupy):
     bad.indptr = cupy.asarray(A.indptr[::-1].copy())
     with pytest.raises(ArgumentError, match="indptr"):
         lanczos(bad, 2)
+
+
+@pytest.mark.parametrize("function", [eigsh, kpm, trace])
+def test_what_runs_on_the_cpu_only_says_so(cupy, function):
+    with pytest.raises(ArgumentError, match=rf"{function.__name__}\(\) runs on the CPU only, the operator lives on cuda:0"):
+        function(cupy.asarray(symmetric(40)))
 
 
 def test_a_state_in_use_is_refused(cupy):

@@ -21,7 +21,7 @@ from .._run import thread_count
 from ..errors import ArgumentError, NNQFTWarning, ShapeError
 from ..networks import as_key
 from ._driver import affordable
-from ._operators import as_operator, native_handle
+from ._operators import host_operator, native_handle
 from ._probes import count_argument
 
 __all__ = ["EigenInfo", "eigsh"]
@@ -124,7 +124,7 @@ def eigsh(
     >>> w.round(12).tolist(), V.shape
     ([-5.0, 3.0, 3.0], (5, 3))
     """
-    op = as_operator(op)
+    op = host_operator(op, "eigsh()")
     n, k = op.shape[0], count_argument(k, "k")
     if not isinstance(which, str) or which not in _WHICH:
         raise ArgumentError(f"which is {shown(which)}; expected one of {', '.join(map(repr, _WHICH))}")

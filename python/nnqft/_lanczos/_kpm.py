@@ -17,7 +17,7 @@ from ..errors import ArgumentError, DivergenceError, ShapeError, StateError
 from ..networks import as_key
 from ._distribution import mean_and_error
 from ._driver import affordable, lanczos
-from ._operators import as_operator
+from ._operators import as_operator, host_operator
 from ._probes import count_argument, probe_vectors
 
 __all__ = ["ChebyshevDensity", "kpm", "spectral_bounds"]
@@ -267,7 +267,7 @@ def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=
     >>> S.cdf(1.0).round(2)
     np.float64(0.5)
     """
-    op = as_operator(op)
+    op = host_operator(op, "kpm()")
     n, key = op.shape[0], as_key(seed)
     degree, probes = count_argument(degree, "degree", 1), count_argument(probes, "probes")
     affordable(8.0 * (probes * (degree + 2.0) + 4.0 * n), f"{probes} probes of degree {degree}", "give fewer or less")

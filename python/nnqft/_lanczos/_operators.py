@@ -308,6 +308,14 @@ def real_dtype(dtype, where="dtype"):
     return kind
 
 
+def host_operator(A, who):
+    """`A` as an Operator on numpy arrays; ArgumentError if it lives on a device, where `who` has no kernels."""
+    op = as_operator(A)
+    if (device := getattr(op, "device", None)) is not None:
+        raise ArgumentError(f"{who} runs on the CPU only, the operator lives on cuda:{device}: pass it in main memory")
+    return op
+
+
 def native_handle(op, dtype):
     """What the kernels take for `op` with vectors of `dtype`."""
     if op.native is not None:

@@ -7,7 +7,7 @@ from .._estimate import Estimate
 from ..errors import ArgumentError
 from ..networks import as_key
 from ._driver import affordable
-from ._operators import as_operator
+from ._operators import host_operator
 from ._probes import count_argument, probe_vectors
 
 __all__ = ["trace"]
@@ -60,7 +60,7 @@ def trace(op, products=60, *, method="xtrace", distribution=None, seed=0):
     >>> bool(abs(t.mean - 2.0) < 1e-6), t.stderr < 1e-6
     (True, True)
     """
-    op = Scaled(as_operator(op))
+    op = Scaled(host_operator(op, "trace()"))
     n, key, products = op.shape[0], as_key(seed), count_argument(products, "products")
     if not isinstance(method, str) or method not in _METHODS:
         raise ArgumentError(f"method is {shown(method)}; expected one of {', '.join(map(repr, _METHODS))}")
