@@ -148,6 +148,10 @@ void bind_wick(py::module_& m) {
                               std::uintptr_t cells, std::uintptr_t groups, std::uintptr_t workspace, std::uintptr_t sums, std::uintptr_t bad, std::uintptr_t stream) {
         if (block < 1 || count < 0 || (count + block - 1) / block > (std::int64_t{1} << 31) - 1 || (block + 255) / 256 > 65535)
             throw ArgumentError(std::to_string(count) + " samples in blocks of " + std::to_string(block) + " are no launch");
+        const std::int64_t element = float32 ? sizeof(float) : sizeof(double);
+        if (row_step % element != 0 || column_step % element != 0 || weight_step % static_cast<std::int64_t>(sizeof(double)) != 0)
+            throw ArgumentError("a stride of " + std::to_string(row_step) + ", " + std::to_string(column_step) + " or, of weights, " + std::to_string(weight_step) +
+                                " bytes is no multiple of the element size: pass a copy");  // a device faults there
         const cuda::DeviceSamples samples{float32 ? reinterpret_cast<unsigned char*>(device_pointer<float>(rows, count == 0, "rows"))
                                                   : reinterpret_cast<unsigned char*>(device_pointer<double>(rows, count == 0, "rows")),
                                           row_step, column_step, count, float32, reinterpret_cast<unsigned char*>(device_pointer<double>(weights, true, "weights")),

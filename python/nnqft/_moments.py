@@ -412,7 +412,7 @@ def _samples(F, weights, who, where="cpu"):
         if isinstance(x, np.ma.MaskedArray):
             raise ShapeError(f"{name} is a masked array; {who} takes plain arrays: select the rows that count")
         if where != "cpu":
-            x = _backend.asarray(x if hasattr(x, "dtype") else np.asarray(x, dtype=np.float64), device=where, name=name)
+            x = _backend.asarray(x if hasattr(x, "dtype") or _backend.lives_on_device(x) else np.asarray(x, dtype=np.float64), device=where, name=name)
         elif not isinstance(x, np.ndarray):
             x = np.asarray(x) if hasattr(x, "__array__") else np.asarray(x, dtype=np.float64)
         if x.dtype not in dtypes:

@@ -237,6 +237,18 @@ def test_samples_of_any_layout_are_read_where_they_lie(cupy):
     assert same_tensors(wick.moments(cupy.asfortranarray(there) if hasattr(cupy, "asfortranarray") else there.T.copy().T), wick.moments(F))
 
 
+@pytest.mark.parametrize("column_step", [12, 20])
+def test_numbers_at_addresses_that_a_device_cannot_read_are_refused(cupy, column_step):
+    memory = cupy.zeros(200)
+    place = {"data": (memory.data.ptr, False), "strides": (64, column_step)}
+
+    class Foreign:
+        __cuda_array_interface__ = {"shape": (10, 3), "typestr": "<f8", "version": 3} | place
+
+    with pytest.raises(ArgumentError, match="no multiple of the element size: pass a copy"):
+        wick.moments(Foreign(), stderr=False)
+
+
 def test_what_moments_of_a_device_cannot_be_is_refused(cupy):
     F = cupy.asarray(np.ones((40, 3)))
     with pytest.raises(ShapeError, match="float32 or float64"):
