@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(kThreads)
             value[slot + 1] = x;
         }
         if (lane == 0) value[0] = 1.0;
-        sound = source.settle(n, b, __all_sync(0xffffffffu, sound) != 0);  // a barrier for the warp, too
+        sound = source.settle(n, b, __all_sync(0xffffffffu, sound) != 0);  // orders no memory: that is for __syncwarp() below
         const bool plain = !Look || __all_sync(0xffffffffu, holds(window, K, mu)) != 0;
         __syncwarp();
         if (!sound || !plain) {
