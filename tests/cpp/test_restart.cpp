@@ -143,11 +143,16 @@ TEST(one_vector_and_several_give_one_product) {
         const std::vector<double> a = symmetric(n, 7);
         DenseOperator<double> A(n, a.data(), n);
         Team team(2);
-        std::vector<double> x(static_cast<std::size_t>(n)), y(x), z(x);
-        for (std::int64_t i = 0; i < n; ++i) x[static_cast<std::size_t>(i)] = std::cos(static_cast<double>(i));
+        constexpr int kTogether = 3;
+        std::vector<double> x(static_cast<std::size_t>(n)), y(x), three(static_cast<std::size_t>(n * kTogether)), z(three);
+        for (std::int64_t i = 0; i < n; ++i) {
+            x[static_cast<std::size_t>(i)] = std::cos(static_cast<double>(i));
+            for (int c = 0; c < kTogether; ++c) three[static_cast<std::size_t>(i * kTogether + c)] = c == 1 ? x[static_cast<std::size_t>(i)] : 1.0;
+        }
         A.apply(x.data(), y.data(), 1, team);
-        A.apply_one(x.data(), z.data(), team);
-        for (std::int64_t i = 0; i < n; ++i) CHECK_NEAR(y[static_cast<std::size_t>(i)], z[static_cast<std::size_t>(i)], 1e-14 * static_cast<double>(n));
+        A.apply(three.data(), z.data(), kTogether, team);
+        for (std::int64_t i = 0; i < n; ++i)
+            CHECK_NEAR(y[static_cast<std::size_t>(i)], z[static_cast<std::size_t>(i * kTogether + 1)], 1e-14 * static_cast<double>(n));
     }
 }
 
