@@ -7,6 +7,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kTogether = 4;  // vectors that share the loads of A
+constexpr std::int64_t kMostGroups = 65535;  // in the y of a grid
 
 // Vectors from the first-th on, kVectors of them for each block in y.
 template <class T, class I, int kLanes, int kVectors>
@@ -38,8 +39,11 @@ cudaError_t apply(const CsrMatrix<T, I>& A, std::int64_t vectors, const T* X, T*
     grid.blocks = static_cast<unsigned>((A.n + rows - 1) / rows);
     grid.threads = kThreads;
     grid.stream = stream;
-    grid.blocks_y = static_cast<unsigned>(groups);
-    const cudaError_t status = launch(grid, csr_kernel<T, I, kLanes, kTogether>, A, std::int64_t{0}, X, Y);
+    cudaError_t status = cudaSuccess;
+    for (std::int64_t first = 0; first < groups && status == cudaSuccess; first += kMostGroups) {
+        grid.blocks_y = static_cast<unsigned>(groups - first < kMostGroups ? groups - first : kMostGroups);
+        status = launch(grid, csr_kernel<T, I, kLanes, kTogether>, A, first * kTogether, X, Y);
+    }
     grid.blocks_y = static_cast<unsigned>(rest);
     return status == cudaSuccess ? launch(grid, csr_kernel<T, I, kLanes, 1>, A, groups * kTogether, X, Y) : status;
 }

@@ -163,3 +163,13 @@ def test_what_does_not_fit_is_refused(cupy):
     with pytest.raises(ArgumentError, match="lives on cuda"):
         Hessian(net, cupy.asarray(X), y, loss="hinge", device="cpu")
     assert "cuda:0" in repr(H) and H.T is H
+
+
+def test_no_more_vectors_share_a_launch_than_a_grid_has_rows(cupy, monkeypatch):
+    net = nnqft.networks.relu_net(1, dim_in=1).draw(0, seed=1)
+    H = Hessian(net, cupy.ones((1, 1)), cupy.ones((1, 1)), loss="mse")
+    assert H._core._room(10**6, H._row_mask)[0] == 65535
+    X = cupy.asarray(np.random.default_rng(0).standard_normal((H.shape[1], 8)))
+    together = (H @ X).get()
+    monkeypatch.setattr("nnqft._device._hessian._TOGETHER", 3)
+    assert np.array_equal((H @ X).get(), together)

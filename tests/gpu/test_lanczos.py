@@ -53,6 +53,11 @@ def test_t_of_a_sparse_matrix_is_that_of_the_cpu(csr, index):
     close(lanczos(csr(A), 20, probes=5, seed=2), lanczos(A, 20, probes=5, seed=2), 400 * EPS)
 
 
+def test_a_sparse_matrix_takes_more_vectors_than_a_grid_has_rows(cupy, csr):
+    X = np.arange(2.0 * 4 * 65537).reshape(2, -1)
+    np.testing.assert_array_equal((as_operator(csr(laplacian(2))) @ cupy.asarray(X)).get(), laplacian(2) @ X)
+
+
 def test_float32_vectors_have_float64_coefficients(cupy):
     A = symmetric(200, np.float32)
     got, want = lanczos(cupy.asarray(A), 10, probes=2), lanczos(A, 10, probes=2)

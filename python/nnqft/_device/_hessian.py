@@ -14,6 +14,7 @@ from ..errors import ArgumentError, ShapeError
 from ._operators import DeviceOperator, on_this_device
 
 _ROOM = 1 << 30  # bytes of workspace for a product, where more than one vector is to share it
+_TOGETHER = 65535  # vectors that share launches: the most that a grid has in y
 _FORWARD = 1 << 28  # bytes of activities at a time, where only outputs are wanted
 
 
@@ -319,7 +320,7 @@ class _Products:
     def _room(self, vectors, mask):
         """How many of `vectors` go together, and the workspace for that."""
         one = max(1, self._hessian.workspace_size(1, mask) * self.dtype.itemsize)
-        together = max(1, min(vectors, _ROOM // one))
+        together = max(1, min(vectors, _TOGETHER, _ROOM // one))
         return together, _backend.empty((max(1, self._hessian.workspace_size(together, mask)),), self.dtype)
 
     def apply_to(self, X, out, rows, columns):
