@@ -258,6 +258,14 @@ def test_what_runs_on_the_cpu_only_says_so(cupy, function):
         function(cupy.asarray(symmetric(40)))
 
 
+def test_operators_of_two_places_do_not_add_up(cupy):
+    A = symmetric(10)
+    here, there = as_operator(A), as_operator(cupy.asarray(A))
+    for one, other in ((here, there), (there, here)):
+        with pytest.raises(ArgumentError, match=r"lives .*on cuda:0.*: expected the same|on cuda:0, the other in main memory"):
+            one + other
+
+
 def test_a_state_in_use_is_refused(cupy):
     A, state = cupy.asarray(symmetric(20)), LanczosState()
 

@@ -149,6 +149,9 @@ class Operator:
 
     def _with(self, other, matmat):
         other = as_operator(other)
+        homes = ["in main memory" if device is None else f"on cuda:{device}" for device in (getattr(op, "device", None) for op in (self, other))]
+        if homes[0] != homes[1]:
+            raise ArgumentError(f"one operator lives {homes[0]}, the other {homes[1]}: expected the same")
         if other.shape != self.shape or other.dtype != self.dtype:
             raise ShapeError(f"operators of shapes {self.shape} and {other.shape}, dtypes {self.dtype} and {other.dtype}: expected the same")
         return self._made(self.shape[0], lambda X: matmat(other, X))
