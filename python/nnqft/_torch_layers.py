@@ -8,15 +8,25 @@ from .errors import ArgumentError, ShapeError
 _ACTIVATIONS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Softplus": "softplus",
                 "SiLU": "swish", "GELU": "gelu", "Identity": "identity"}  # fmt: skip
 _POOLS = ("MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d")
+_KNOWN = ("Linear", "Conv2d", *_ACTIVATIONS, *_POOLS, "Flatten")
 
 
 def modules_of(sequential):
     """The modules of a Sequential, and of those within it, in order."""
+    if not runs_as(sequential, "Sequential"):
+        raise ArgumentError(f"{type(sequential).__name__} has a forward() of its own; expected that of torch.nn.Sequential")
     for module in sequential:
         if type(module).__name__ == "Sequential":
             yield from modules_of(module)
         else:
             yield module
+
+
+def runs_as(module, kind):
+    """True if what `module` computes is what torch's class of that name does: a class or an object may have a forward() of its own."""
+    forward = getattr(type(module), "forward", None)
+    torchs = getattr(forward, "__module__", "").startswith("torch.nn.modules.") and forward.__qualname__ == f"{kind}.forward"
+    return torchs and "forward" not in vars(module)
 
 
 def layers_of(sequential, input_shape):
@@ -47,6 +57,10 @@ def _groups(modules):
     groups = []
     for module in modules:
         name = type(module).__name__
+        if name in _KNOWN and not runs_as(module, name):
+            raise ArgumentError(f"layer {name} is a {type(module).__module__}.{name} with a forward() of its own; expected torch's")
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise ArgumentError(f"layer {name} has hooks, which may change what it computes; expected none")
         if name in ("Linear", "Conv2d"):
             groups.append((module, []))
         elif name == "Flatten":
@@ -54,9 +68,8 @@ def _groups(modules):
                 raise ArgumentError(f"Flatten from axis {module.start_dim} to {module.end_dim} is not known; expected 1 to -1")
             if groups:
                 groups[-1][1].append(module)
-        elif name not in (*_ACTIVATIONS, *_POOLS):
-            known = ", ".join(("Linear", "Conv2d", *_ACTIVATIONS, *_POOLS, "Flatten"))
-            raise ArgumentError(f"layer {name} is not known: a Net knows {known}")
+        elif name not in _KNOWN:
+            raise ArgumentError(f"layer {name} is not known: a Net knows {', '.join(_KNOWN)}")
         elif not groups:
             raise ArgumentError(f"the module begins with {name}; expected Linear or Conv2d")
         else:

@@ -5,6 +5,7 @@ import pytest
 
 from nnqft.errors import ArgumentError, ShapeError
 from nnqft.hessian import Hessian, from_torch
+from nnqft.net import Net
 
 torch = pytest.importorskip("torch")
 
@@ -109,3 +110,47 @@ def test_reasons_against_the_native_path_are_named():
     with pytest.raises(ShapeError, match="one number per batch"):
         from_torch(mlp(), lambda f, y: f, (X, y), native=False)
     assert from_torch(frozen, "mse", (X, y)).shape[0] == sum(p.numel() for p in frozen.parameters() if p.requires_grad)
+
+
+class Linear(torch.nn.Linear):
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+class ReLU(torch.nn.Module):
+    def forward(self, x):
+        return x**2
+
+
+class Chain(torch.nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) ** 3
+
+
+class Plain(torch.nn.Sequential):
+    def __init__(self, *layers):
+        super().__init__(*layers)
+
+
+def test_classes_that_share_a_name_with_those_of_torch_are_not_taken_for_them():
+    X, y = data("mse")
+    first, last = torch.nn.Linear(3, 4, dtype=torch.float64), torch.nn.Linear(4, 2, dtype=torch.float64)
+    tanh = torch.nn.Tanh()
+    tanh.forward = torch.sin
+    own = Linear(3, 4, dtype=torch.float64)
+    modules = [torch.nn.Sequential(own, torch.nn.Tanh(), last), torch.nn.Sequential(first, ReLU(), last), Chain(first, torch.nn.Tanh(), last),
+               torch.nn.Sequential(Chain(first, torch.nn.Tanh()), last), torch.nn.Sequential(first, tanh, last)]  # fmt: skip
+    for module in modules:
+        with pytest.raises(ArgumentError, match="of its own"):
+            from_torch(module, "mse", (X, y), native=True)
+        with pytest.raises(ArgumentError, match="of its own|Chain is not known"):
+            Net.from_torch(module)
+        assert abs(from_torch(module, "mse", (X, y)).risk - ((module(X) - y) ** 2).mean().item()) < 1e-13
+    assert isinstance(from_torch(Plain(first, torch.nn.Tanh(), last), "mse", (X, y), native=True), Hessian)
+
+
+def test_nets_are_not_made_of_modules_with_hooks():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    module[1].register_forward_hook(lambda layer, inputs, output: 2 * output)
+    with pytest.raises(ArgumentError, match="hooks"):
+        Net.from_torch(module)

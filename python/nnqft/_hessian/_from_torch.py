@@ -4,7 +4,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from ..errors import ArgumentError, ShapeError
-from .._torch_layers import modules_of
+from .._torch_layers import modules_of, runs_as
 from ..net import Net
 from ._hessian import Hessian, _inputs
 from ._losses import LOSSES, targets
@@ -155,6 +155,8 @@ def _why_not_native(torch, module, loss, parameters, batches):
     """A reason, or None."""
     if not isinstance(module, torch.nn.Sequential):
         return f"the module is a {type(module).__name__}, not a Sequential"
+    if not all(runs_as(layer, "Sequential") for layer in module.modules() if isinstance(layer, torch.nn.Sequential)):
+        return "a Sequential has a forward() of its own"
     modules = list(modules_of(module))
     held = [p for layer in modules for p in layer.parameters()]
     if len({id(p) for p in held}) < len(held) or len(parameters) < len(held):
