@@ -87,6 +87,12 @@ def test_squares_are_gauss_newton_products_in_c(name):
     np.testing.assert_allclose(dense.T @ dense, len(X) * ggn.dense(), atol=1e-13 * abs(dense).max() ** 2 * len(X))
 
 
+def test_products_with_no_vectors_have_no_columns():
+    net, X = Net.from_weights([np.ones((4, 3)), np.ones((2, 4))], activation="tanh"), np.ones((5, 3))
+    for J in (Jacobian(net, X), Jacobian(net, X, wrt="inputs")):
+        assert (J @ np.zeros((J.shape[1], 0))).shape == (J.shape[0], 0) and (J.T @ np.zeros((J.shape[0], 0))).shape == (J.shape[1], 0)
+
+
 @pytest.mark.parametrize("name", ["tanh", "relu", "residual"])
 def test_the_chain_of_layers_is_the_product_of_its_links(name):
     net = NETS[name]

@@ -110,18 +110,18 @@ class Jacobian(LinearOperator):
         return self._rmatmat(np.asarray(u).reshape(-1, 1))[:, 0]
 
     def _matmat(self, V):
-        return self._in_batches(V, self._forward_mode)
+        return self._in_batches(V, self._forward_mode, self.shape[0])
 
     def _rmatmat(self, U):
-        return self._in_batches(U, self._reverse_mode)
+        return self._in_batches(U, self._reverse_mode, self.shape[1])
 
-    def _in_batches(self, V, product):
+    def _in_batches(self, V, product, length):
         if np.iscomplexobj(V):
             raise ArgumentError(f"the vector has dtype {V.dtype}; a Jacobian takes real ones")
         rows = np.ascontiguousarray(np.asarray(V, dtype=self.dtype).T)
         most = max(max(len(w), w.shape[1]) for w in self._weights)
         together = max(1, _ELEMENTS // (self.samples * most))
-        return np.concatenate([product(rows[at : at + together]) for at in range(0, len(rows), together)] or [rows[:, :0]]).T
+        return np.concatenate([product(rows[at : at + together]) for at in range(0, len(rows), together)] or [np.empty((0, length), self.dtype)]).T
 
     def _forward_mode(self, v):
         """J v for rows v (vectors, columns): rows (vectors, samples * out)."""
