@@ -103,11 +103,16 @@ def test_torch_files_are_read_and_modules_are_refused(files, capsys):
 
     torch.save(module, files / "module.pt")
     torch.save({"0.weight": [1.0]}, files / "lists.pt")
+    torch.save({"0.weight": torch.ones(4, 3, device="meta")}, files / "meta.pt")
+    torch.save({"0.weight": torch.eye(3).to_sparse()}, files / "sparse.pt")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated, but such files are about
         torch.jit.trace(module, x).save(files / "script.pt")
     for name in ("module.pt", "script.pt"):
         with pytest.raises(ArgumentError, match="save module.state_dict"):
+            load_net(files / name)
+    for name in ("meta.pt", "sparse.pt"):
+        with pytest.raises(ArgumentError, match=r"'0.weight' \((Tensor|Parameter)\)"):
             load_net(files / name)
     with pytest.raises(ArgumentError, match="list"):
         load_net(files / "lists.pt")

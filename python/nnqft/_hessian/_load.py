@@ -86,7 +86,7 @@ def _read_torch(path):
 def _as_array(torch, value):
     if isinstance(value, dict):
         return {str(name): _as_array(torch, part) for name, part in value.items()}
-    if not torch.is_tensor(value) or value.is_sparse or value.is_quantized:
+    if not torch.is_tensor(value) or value.layout is not torch.strided or value.is_quantized or value.is_meta:
         return value
     value = value.detach()
     return (value.double() if value.is_floating_point() else value).resolve_conj().numpy()
