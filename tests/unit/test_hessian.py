@@ -382,3 +382,8 @@ def test_lanczos_runs_on_the_native_handle():
             op = as_operator(H)
             assert op.native is not None and op.dtype == dtype
             assert np.array_equal(op.matmat(V), H @ V)
+
+
+def test_weights_whose_squares_overflow_leave_a_risk_without_weight_decay():
+    net = Net.from_weights([np.full((2, 1), 1e200), np.full((1, 2), 1e-200)], activation="relu")
+    assert Hessian(net, np.ones((1, 1)), np.array([3.0]), loss="mse").risk == pytest.approx(1.0, rel=1e-12)

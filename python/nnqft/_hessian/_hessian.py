@@ -180,7 +180,9 @@ class Hessian(HessianBlock):
         else:
             top = at_outputs.weighted(weights)
         gauss_newton = part in ("ggn", "fisher", "empirical_fisher")
-        self._risk = None if at_outputs.values is None else float(weights @ at_outputs.values) + 0.5 * weight_decay * float(self._parameters @ self._parameters)
+        self._risk = None if at_outputs.values is None else float(weights @ at_outputs.values)
+        if self._risk is not None and weight_decay > 0.0:  # 0 times a square that overflows would be a NaN
+            self._risk += 0.5 * weight_decay * float(self._parameters @ self._parameters)
         self._X, self._first = X, at_outputs.weighted(weights).first
 
         active = np.arange(len(X))
