@@ -78,6 +78,21 @@ def test_bounds_hold_many_random_spectra():
         assert low < values.min() and values.max() < high
 
 
+def test_bounds_of_separate_extremes_are_tight():
+    # Ritz values of separate eigenvalues have converged: their residuals are nothing, though that of the whole space is of the order of the bulk.
+    values = np.concatenate([[-9.0], np.linspace(-1, 1, 400), [7.0]])
+    low, high = spectral_bounds(np.diag(values), margin=0.001)
+    assert (low, high) == pytest.approx((-9 - 0.016, 7 + 0.016), abs=1e-6)
+
+
+def test_an_eigenvalue_just_outside_the_bounds_is_an_error_and_on_them_is_none():
+    # T_m(1 + d) = cosh(m acosh(1 + d)): with d = 1e-3, m = 60 it is 7, and its share of a probe 1/2.
+    values = np.array([-1.0, 1.0])
+    kpm(np.diag(values), 400, bounds=(-1, 1))
+    with pytest.raises(DivergenceError, match="outside the bounds"):
+        kpm(np.diag(values * 1.001), 60, bounds=(-1, 1))
+
+
 def test_an_eigenvalue_outside_the_bounds_is_an_error():
     with pytest.raises(DivergenceError, match="outside the bounds"):
         kpm(np.diag(np.linspace(-2, 2, 50)), 60, bounds=(-1, 1))

@@ -67,6 +67,18 @@ def test_rows_that_repeat_give_the_bits_of_rows_that_do_not():
     assert a.alpha.tobytes() == b.alpha.tobytes() and a.beta.tobytes() == b.beta.tobytes()
 
 
+@pytest.mark.parametrize("terms", [31, 32, 33])  # long rows, of 32 entries and more, are summed in four parts
+def test_long_rows_that_repeat_give_the_bits_of_rows_that_do_not(terms):
+    n, rng = 600, np.random.default_rng(terms)
+    offsets = [d for d in range(-(terms // 2), terms // 2 + 1) if terms % 2 or d]
+    band = sp.diags_array([np.full(n, rng.normal()) for _ in offsets], offsets=offsets, shape=(n, n)).tocsr()
+    broken = sp.csr_array(band * np.where(np.arange(n) % 10, 1.0, 2.0)[:, None])  # runs of nine rows: too short to be kept
+    assert (np.diff(broken.indptr) == terms).sum() > n // 2
+    x = rng.normal(size=n)
+    same = np.arange(n) % 10 > 0
+    np.testing.assert_array_equal(as_operator(band).matvec(x)[same], as_operator(broken).matvec(x)[same])
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("n", [1, 3, 8, 17, 400, 1031])
 def test_dense_products_read_the_upper_triangle_and_each_column_for_itself(n, dtype):

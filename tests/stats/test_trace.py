@@ -76,6 +76,26 @@ def test_as_many_products_as_rows_give_the_trace_itself():
     assert trace(np.array([[7.0]])).mean == 7
 
 
+@pytest.mark.parametrize("products", [24, 25, 26])
+@pytest.mark.parametrize("method", METHODS)
+def test_no_more_products_are_made_than_asked_for(method, products):
+    A, made = rotated(SPECTRA["power"], 6), []
+
+    class Counted:
+        shape, dtype = A.shape, A.dtype
+
+        def matmat(self, X):
+            made.append(X.shape[1])
+            return A @ X
+
+        def matvec(self, x):
+            made.append(1)
+            return A @ x
+
+    trace(Counted(), products, method=method)
+    assert sum(made) == (products if method != "xtrace" else products // 2 * 2)
+
+
 def test_diagonal_operators_are_exact_with_signs():
     estimate = trace(np.diag(np.arange(100.0)), 10, method="hutchinson")
     assert estimate.mean == pytest.approx(4950, rel=1e-14) and estimate.stderr < 1e-11
