@@ -9,24 +9,14 @@
 #include "core/team.hpp"
 #include "cuda/nets/hessian.hpp"
 #include "emulation.hpp"
-#include "nets/hessian.hpp"
+#include "nets_tools.hpp"
 
 namespace {
 
 namespace device = nnqft::cuda;
+using nnqft::numbers;
 using nnqft::emulation::Order;
 
-// Numbers in [-1, 1) that depend on i alone.
-double number(std::int64_t i) {
-    const std::uint64_t x = (static_cast<std::uint64_t>(i) + 1) * 0x9E3779B97F4A7C15u;
-    return static_cast<double>((x ^ (x >> 29)) >> 11) * 0x1p-52 - 1.0;
-}
-template <class T>
-std::vector<T> numbers(std::int64_t n, std::int64_t start) {
-    std::vector<T> a(static_cast<std::size_t>(n));
-    for (std::int64_t i = 0; i < n; ++i) a[static_cast<std::size_t>(i)] = static_cast<T>(number(start + i));
-    return a;
-}
 std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
 
 // One device of a single multiprocessor takes wide tiles, one of many narrow ones.

@@ -6,23 +6,11 @@
 
 #include "check.hpp"
 #include "core/error.hpp"
-#include "nets/hessian.hpp"
+#include "nets_tools.hpp"
 
 using namespace nnqft;
 
 namespace {
-
-// Numbers in [-1, 1) that depend on i alone.
-double number(std::int64_t i) {
-    const std::uint64_t x = (static_cast<std::uint64_t>(i) + 1) * 0x9E3779B97F4A7C15u;
-    return static_cast<double>((x ^ (x >> 29)) >> 11) * 0x1p-52 - 1.0;
-}
-template <class T>
-std::vector<T> numbers(std::int64_t n, std::int64_t start) {
-    std::vector<T> a(static_cast<std::size_t>(n));
-    for (std::int64_t i = 0; i < n; ++i) a[static_cast<std::size_t>(i)] = static_cast<T>(number(start + i));
-    return a;
-}
 
 template <class T>
 void check_kernels(const ConvKernels<T>& kernels) {
@@ -91,51 +79,9 @@ NetLayer dense(std::int64_t in, std::int64_t out, Activation activation = Activa
     return l;
 }
 
-// L = sum of (f - y)^2 / 2 over samples and outputs: L' = f - y, L'' = 1.
-struct Problem {
-    Network net;
-    std::int64_t count;
-    std::vector<double> theta, x, y;
-    Team team{2};
-
-    Problem(std::vector<NetLayer> layers, std::int64_t n)
-        : net(std::move(layers)), count(n), theta(numbers<double>(net.size(), 11)), x(numbers<double>(n * net.dim_in(), 5)),
-          y(numbers<double>(n * net.dim_out(), 2)) {
-        for (double& t : theta) t *= 0.5;
-    }
-    std::vector<double> first(const std::vector<double>& at) {
-        std::vector<double> f(y.size());
-        net_outputs(net, at.data(), {x.data(), count}, f.data(), team);
-        for (std::size_t i = 0; i < f.size(); ++i) f[i] -= y[i];
-        return f;
-    }
-    std::vector<double> gradient(const std::vector<double>& at) {
-        std::vector<double> g(theta.size());
-        net_gradient(net, at.data(), {x.data(), count}, first(at).data(), g.data(), team);
-        return g;
-    }
-};
-
-void check_differences(std::vector<NetLayer> layers) {
-    Problem p(std::move(layers), 21);
-    const auto d = p.first(p.theta);
-    const std::vector<double> ones(d.size(), 1.0);
-    LossDerivatives loss;
-    loss.first = d.data();
-    loss.diagonal = ones.data();
-    const NetHessian<double> h(p.net, p.theta.data(), {p.x.data(), p.count}, loss, false, 0.0, p.team);
-    const auto v = numbers<double>(p.net.size(), 3);
-    std::vector<double> hv(v.size()), up = p.theta, down = p.theta;
-    h.apply(v.data(), hv.data(), 1, {}, {}, p.team);
-    constexpr double kStep = 1e-5;
-    for (std::size_t i = 0; i < v.size(); ++i) up[i] += kStep * v[i], down[i] -= kStep * v[i];
-    const auto gu = p.gradient(up), gd = p.gradient(down);
-    double worst = 0.0, scale = 0.0;
-    for (std::size_t i = 0; i < v.size(); ++i) {
-        worst = std::fmax(worst, std::fabs((gu[i] - gd[i]) / (2.0 * kStep) - hv[i]));
-        scale = std::fmax(scale, std::fabs(hv[i]));
-    }
-    CHECK(worst < 1e-6 * scale);  // step^2 = 1e-10 and eps / step = 2e-11, times derivatives of a few thousand
+void check_products(std::vector<NetLayer> layers) {
+    Problem p(std::move(layers), 21, 0.5);
+    check_differences(p, 1e-6);  // derivatives of a few thousand
 }
 
 }  // namespace
@@ -151,17 +97,17 @@ TEST(kernels_equal_plain_loops_in_every_instruction_set) {
 }
 
 TEST(products_are_differences_of_gradients) {
-    check_differences({conv(2, 5, 4, 3, 3, Activation::tanh), dense(18, 2)});
+    check_products({conv(2, 5, 4, 3, 3, Activation::tanh), dense(18, 2)});
     auto first = conv(2, 7, 8, 3, 3, Activation::swish), second = conv(3, 3, 4, 2, 2, Activation::sigmoid, false);
     first.conv.padding = 1, first.conv.max = {2, 2};
     second.conv.mean = {2, 3};
-    check_differences({first, second, dense(2, 4, Activation::erf), dense(4, 2)});
+    check_products({first, second, dense(2, 4, Activation::erf), dense(4, 2)});
     auto strided = conv(3, 6, 6, 17, 5, Activation::tanh);  // more channels than lanes behind it
     strided.conv.stride = 2, strided.conv.padding = 2, strided.conv.max = {1, 3};
     strided.conv.max_before_activation = true;
     auto narrow = conv(17, 3, 1, 2, 1, Activation::softplus);
     narrow.conv.mean = {3, 1};
-    check_differences({strided, narrow, dense(2, 1)});
+    check_products({strided, narrow, dense(2, 1)});
 }
 
 TEST(convolutions_that_do_not_fit_are_refused) {

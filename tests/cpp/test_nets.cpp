@@ -5,23 +5,11 @@
 
 #include "check.hpp"
 #include "core/error.hpp"
-#include "nets/hessian.hpp"
+#include "nets_tools.hpp"
 
 using namespace nnqft;
 
 namespace {
-
-// Numbers in [-1, 1) that depend on i alone.
-double number(std::int64_t i) {
-    const std::uint64_t x = (static_cast<std::uint64_t>(i) + 1) * 0x9E3779B97F4A7C15u;
-    return static_cast<double>((x ^ (x >> 29)) >> 11) * 0x1p-52 - 1.0;
-}
-template <class T>
-std::vector<T> numbers(std::int64_t n, std::int64_t start) {
-    std::vector<T> a(static_cast<std::size_t>(n));
-    for (std::int64_t i = 0; i < n; ++i) a[static_cast<std::size_t>(i)] = static_cast<T>(number(start + i));
-    return a;
-}
 
 template <class T>
 std::vector<T> packed(const std::vector<T>& w, std::int64_t inner, std::int64_t n_out) {  // w[n * inner + k], as by_columns() reads it
@@ -116,55 +104,15 @@ void check_kernels(const NetKernels<T>& kernels) {
             for (std::int64_t inner : {1, 3, 4, 9, 17, 40, 60, 127, 300}) check_shape(kernels, samples, n_out, inner);
 }
 
-// L = sum of (f - y)^2 / 2 over samples and outputs: L' = f - y, L'' = 1.
-struct Problem {
-    Network net;
-    std::vector<double> theta, x, y;
-    std::int64_t count;
-    Team team{2};
-
-    Problem(std::vector<NetLayer> layers, std::int64_t n)
-        : net(std::move(layers)), theta(numbers<double>(net.size(), 11)), x(numbers<double>(n * net.dim_in(), 5)),
-          y(numbers<double>(n * net.dim_out(), 2)), count(n) {}
-    std::vector<double> first(const std::vector<double>& at) {
-        std::vector<double> f(y.size());
-        net_outputs(net, at.data(), {x.data(), count}, f.data(), team);
-        for (std::size_t i = 0; i < f.size(); ++i) f[i] -= y[i];
-        return f;
-    }
-    std::vector<double> gradient(const std::vector<double>& at) {
-        std::vector<double> g(theta.size());
-        net_gradient(net, at.data(), {x.data(), count}, first(at).data(), g.data(), team);
-        return g;
-    }
-};
-
 NetLayer layer(std::int64_t in, std::int64_t out, Activation activation, bool bias = true) {
     NetLayer l;
     l.in = in, l.out = out, l.activation = activation, l.bias = bias;
     return l;
 }
 
-void check_differences(std::vector<NetLayer> layers) {
+void check_products(std::vector<NetLayer> layers) {
     Problem p(std::move(layers), 37);
-    const auto d = p.first(p.theta);
-    const std::vector<double> ones(d.size(), 1.0);
-    LossDerivatives loss;
-    loss.first = d.data();
-    loss.diagonal = ones.data();
-    const NetHessian<double> h(p.net, p.theta.data(), {p.x.data(), p.count}, loss, false, 0.0, p.team);
-    const auto v = numbers<double>(p.net.size(), 3);
-    std::vector<double> hv(v.size()), up = p.theta, down = p.theta;
-    h.apply(v.data(), hv.data(), 1, {}, {}, p.team);
-    constexpr double kStep = 1e-5;
-    for (std::size_t i = 0; i < v.size(); ++i) up[i] += kStep * v[i], down[i] -= kStep * v[i];
-    const auto gu = p.gradient(up), gd = p.gradient(down);
-    double worst = 0.0, scale = 0.0;
-    for (std::size_t i = 0; i < v.size(); ++i) {
-        worst = std::fmax(worst, std::fabs((gu[i] - gd[i]) / (2.0 * kStep) - hv[i]));
-        scale = std::fmax(scale, std::fabs(hv[i]));
-    }
-    CHECK(worst < 1e-7 * scale);  // step^2 = 1e-10 and eps / step = 2e-11, times derivatives of a few hundred
+    check_differences(p, 1e-7);  // derivatives of a few hundred
 }
 
 }  // namespace
@@ -180,14 +128,14 @@ TEST(kernels_equal_plain_loops_in_every_instruction_set) {
 }
 
 TEST(products_are_differences_of_gradients) {
-    check_differences({layer(3, 5, Activation::tanh), layer(5, 4, Activation::sigmoid, false), layer(4, 2, Activation::identity)});
+    check_products({layer(3, 5, Activation::tanh), layer(5, 4, Activation::sigmoid, false), layer(4, 2, Activation::identity)});
     std::vector<NetLayer> residual = {layer(4, 4, Activation::erf), layer(4, 4, Activation::swish), layer(4, 1, Activation::identity)};
     residual[0].skip = 0.5, residual[1].skip = -1.0;
     residual[1].amplitude = {0.5, 1.0, 2.0, 3.0};
-    check_differences(residual);
+    check_products(residual);
     std::vector<NetLayer> gauss = {layer(3, 4, Activation::exp), layer(4, 4, Activation::exp), layer(4, 2, Activation::identity)};
     gauss[0].normaliser = 0.2, gauss[1].normaliser = 0.1, gauss[1].offset = 0.3, gauss[1].skip = 0.25;
-    check_differences(gauss);
+    check_products(gauss);
 }
 
 TEST(layers_that_do_not_fit_are_refused) {
