@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from conftest import Contender, imported
+from conftest import Contender, imported, repeated
 from rivals import hvp_forms
 from threadpoolctl import threadpool_limits
 
@@ -62,13 +62,8 @@ def peak():
     return 2 * 512**3 / min(s for s in seconds if s > 0)
 
 
-def repeated(name, product, *arguments, each=1):
-    def run(n):
-        for _ in range(-(-n // each)):
-            product(*arguments)
-        return -(-n // each) * each
-
-    return Contender(name, run)
+def contender(name, product, *arguments, each=1):
+    return Contender(name, repeated(lambda: product(*arguments), size=each))
 
 
 def installed(library, form):
@@ -86,7 +81,7 @@ def rivals(libraries, v, want, *arguments):
                 warnings.simplefilter("ignore")  # of cycles between parameters and gradients, say
                 product = hvp_forms.build(library, form, *arguments)
                 np.testing.assert_allclose(product(v), want, rtol=0, atol=3e-6 * np.abs(want).max())
-            yield repeated(f"{library} {form}", product, v)
+            yield contender(f"{library} {form}", product, v)
 
 
 def count(threads):
@@ -104,7 +99,7 @@ def against(duel, size, loss, libraries, threads, bar):
     peers = list(rivals(libraries, v, H.matvec(v), widths, n, loss))
     limit = f"{threads * peak() / p.flops(H.n_active):.3g} products/s"
     title = f"Hv {shape(widths, n)}, {loss}, against {' and '.join(libraries)}, {count(threads)}"
-    duel(title, repeated("Hessian", H.matvec, v), peers, unit="products/s", bar=bar, limit=limit)
+    duel(title, contender("Hessian", H.matvec, v), peers, unit="products/s", bar=bar, limit=limit)
 
 
 @pytest.mark.parametrize("size", BARS, ids=lambda size: shape(*size))
@@ -130,16 +125,16 @@ def test_eight_vectors_at_once(duel, size, threads):
     H = operator(p, threads)
     V = np.random.default_rng(1).standard_normal((8, p.size)).astype(np.float32)
     want = (H @ V.T).T
-    contenders = [repeated("Hessian.matmat", H.matmat, V.T, each=8)]
+    contenders = [contender("Hessian.matmat", H.matmat, V.T, each=8)]
     for library, form in (("numpy", "products"), ("torch", "cached")):
         if imported(library):
             one = hvp_forms.build(library, form, widths, n)
             np.testing.assert_allclose(one(V[7]), want[7], rtol=0, atol=3e-6 * np.abs(want).max())
-            contenders.append(repeated(f"{library} {form}, one by one", lambda one=one: [one(v) for v in V], each=8))
+            contenders.append(contender(f"{library} {form}, one by one", lambda one=one: [one(v) for v in V], each=8))
     if imported("torch"):
         batch = hvp_forms.build("torch", "vmap", widths, n)
         np.testing.assert_allclose(batch(V), want, rtol=0, atol=3e-6 * np.abs(want).max())
-        contenders.append(repeated("torch vmap", batch, V, each=8))
+        contenders.append(contender("torch vmap", batch, V, each=8))
     title = f"Hv {shape(widths, n)}, hinge, 8 vectors, {count(threads)}"
     limit = f"{threads * peak() / p.flops(H.n_active):.3g} products/s"
     duel(title, contenders[0], contenders[1:], unit="products/s", bar=">= 1.1x", limit=limit)
@@ -206,7 +201,7 @@ def test_spectral_density_end_to_end(duel, monkeypatch, threads, active, reorth)
     title = f"SLQ, {SLQ_STEPS} steps, reorth={reorth}, {shape(*SEED)}, {samples}, {count(threads)}"
     n_active = operator(p, 1).n_active
     limit = f"{threads * peak() / (SLQ_STEPS * p.flops(n_active)):.3g} runs/s"
-    contender = repeated("slq(Hessian)", ours)
+    mine = contender("slq(Hessian)", ours)
     bar = ">= 1.4x PyHessian, >= 2.2x curvlinops" if active is None else ">= 6.7x PyHessian"
-    peers = [repeated("PyHessian", pyhessian_density, p), repeated("curvlinops fast_lanczos", curvlinops_density, p)]
-    duel(title, contender, peers, unit="runs/s", bar=bar, limit=limit, seconds=0.5, rounds=5)
+    peers = [contender("PyHessian", pyhessian_density, p), contender("curvlinops fast_lanczos", curvlinops_density, p)]
+    duel(title, mine, peers, unit="runs/s", bar=bar, limit=limit, seconds=0.5, rounds=5)

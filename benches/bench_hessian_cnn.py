@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import Contender, imported
+from conftest import Contender, imported, repeated
 from threadpoolctl import threadpool_limits
 
 from nnqft.hessian import from_torch
@@ -134,15 +134,6 @@ def rivals(torch, X, y):
         yield "curvlinops", curvlinops(torch, X, y)
 
 
-def repeated(name, product, v):
-    def run(n):
-        for _ in range(n):
-            product(v)
-        return n
-
-    return Contender(name, run)
-
-
 def test_products_of_a_convolutional_net(duel, threads):
     torch = imported("torch")
     rng = np.random.default_rng(0)
@@ -157,6 +148,6 @@ def test_products_of_a_convolutional_net(duel, threads):
     warnings.simplefilter("ignore")  # of cycles between parameters and gradients
     for name, product in rivals(torch, X, y):
         assert np.linalg.norm(product(v) - want) < 5e-3 * np.linalg.norm(want)  # a few of 2e7 gates of float32 differ
-        peers.append(repeated(name, product, v))
+        peers.append(Contender(name, repeated(lambda product=product: product(v))))
     title = f"Hv of conv16-32-32, batch {BATCH}, hinge, {'1 thread' if threads == 1 else f'{threads} threads'}"
-    duel(title, repeated("Hessian", H.matvec, v), peers, unit="products/s", bar=">= 2x torch cached", limit=limit(threads), rounds=3)
+    duel(title, Contender("Hessian", repeated(lambda: H.matvec(v))), peers, unit="products/s", bar=">= 2x torch cached", limit=limit(threads), rounds=3)

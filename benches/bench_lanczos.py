@@ -10,13 +10,12 @@ import time
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import Contender, imported
+from conftest import Contender, imported, repeated
 from rivals import lanczos_forms
-from scipy.sparse.linalg import eigsh as scipy_eigsh
 from threadpoolctl import threadpool_limits
 
 from nnqft import _core
-from nnqft.lanczos import eigsh, lanczos
+from nnqft.lanczos import lanczos
 
 K = 100
 IMATE = imported("imate")
@@ -63,13 +62,7 @@ def limit(megabytes):
 
 
 def contender(name, call, threads=1):
-    def run(times):
-        with threadpool_limits(threads):
-            for _ in range(times):
-                call()
-        return times
-
-    return Contender(name, run)
+    return Contender(name, repeated(call, threads=threads))
 
 
 def agree(got, want, dtype):
@@ -161,19 +154,3 @@ def test_dense(duel, probes, dtype, threads):
               *imate_contenders(A, probes, True, threads)]  # fmt: skip
     title = f"dense n={n}, {probes} probe{'s' if probes > 1 else ''}, {np.dtype(dtype)}, full, {threads} thread{'s' if threads > 1 else ''}"
     duel(title, ours, rivals, unit="runs/s", bar=">= 3x imate" if probes == 8 else None, limit=limit(K * A.nbytes / 2e6), seconds=0.1, rounds=3)
-
-
-@pytest.mark.parametrize("which", ["LA", "SA"])
-@pytest.mark.parametrize("dtype", BOTH)
-def test_eigenpairs_against_arpack(duel, monkeypatch, which, dtype):
-    """Six eigenpairs of a Laplacian with its own coefficients, to 1e-8 (float32: 1e-4) of |A|, one thread."""
-    monkeypatch.setenv("NNQFT_NUM_THREADS", "1")
-    A, tol = laplacian(200, np.random.default_rng(0)).astype(dtype), 1e-8 if dtype == np.float64 else 1e-4
-    with threadpool_limits(1):
-        want = scipy_eigsh(A.astype(np.float64), 6, which=which, tol=1e-10, v0=np.ones(A.shape[0]))[0]
-    np.testing.assert_allclose(eigsh(A, 6, which=which, tol=tol)[0], np.sort(want), rtol=0, atol=10 * tol * 8)
-    v = np.ones(A.shape[0], dtype)
-    rival = contender("ARPACK", lambda: scipy_eigsh(A, 6, which=which, tol=tol, v0=v))
-    duel(f"six eigenpairs, {which}, n={A.shape[0]}, {np.dtype(dtype)}, one thread", contender("eigsh", lambda: eigsh(A, 6, which=which, tol=tol)),
-         [rival], unit="runs/s", seconds=0.1, rounds=3)  # fmt: skip
-

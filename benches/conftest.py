@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -36,6 +37,28 @@ class Contender:
 
     name: str
     run: object
+
+
+def repeated(call, *, size=1, wait=None, threads=None):
+    """`run` of a contender whose call() does `size` units of work, on `threads` of BLAS; wait() ends a round on a device."""
+
+    def limits():
+        if threads is None:
+            return nullcontext()
+        from threadpoolctl import threadpool_limits  # a machine with a device may lack it
+
+        return threadpool_limits(threads)
+
+    def run(n):
+        calls = -(-n // size)
+        with limits():
+            for _ in range(calls):
+                call()
+            if wait:
+                wait()
+        return calls * size
+
+    return run
 
 
 def _rate(contender, n):

@@ -16,7 +16,7 @@ import nnqft
 import numpy as np
 import pytest
 import scipy.sparse
-from conftest import Contender, imported
+from conftest import Contender, imported, repeated
 from nnqft._lanczos._probes import probe_vectors
 from nnqft.hessian import Hessian
 from nnqft.lanczos import lanczos, slq
@@ -57,7 +57,7 @@ def torch_contenders(net, X, y, probes, k, second_moment, names):
         # A gate that float32 turns over moves a product by some 1e-3: theirs are of float32, ours of float64.
         assert float((alpha[:, 0] ** 2 + beta[:, 0] ** 2).mean()) == pytest.approx(second_moment, rel=0.02)
         run = partial(lanczos_forms.torch_lanczos, product, V, k)
-        yield Contender(name, lanczos_forms.repeated(run, probes * k, torch.cuda.synchronize))
+        yield Contender(name, repeated(run, size=probes * k, wait=torch.cuda.synchronize))
 
 
 WORKS = [(10, 1.0), (1, 1.0), (10, 0.1)]  # probes, share of samples that are active
@@ -73,12 +73,12 @@ def test_slq_of_a_hessian(device_duel, cupy, emulated, probes, active, forms):
     second = float(slq(H, k, **options).moment(2).mean)
     assert second == pytest.approx(float(slq(on_cpu, 2, **options).moment(2).mean), rel=1e-4)
     wait = cupy.cuda.get_current_stream().synchronize
-    ours = Contender("nnqft", lanczos_forms.repeated(partial(slq, H, k, **options), probes * k, wait))
+    ours = Contender("nnqft", repeated(partial(slq, H, k, **options), size=probes * k, wait=wait))
     rivals = list(torch_contenders(net, X, y, probes, k, second, forms)) if imported("torch") and not emulated else []
     one_by_one = forms == ("torch cached",)
     if one_by_one:
         rivals.append(
-            Contender("nnqft on the CPU", lanczos_forms.repeated(partial(slq, on_cpu, k, **options), probes * k, int))
+            Contender("nnqft on the CPU", repeated(partial(slq, on_cpu, k, **options), size=probes * k))
         )
     work = f"784-256-256-1, {probes} probes, {100 * active:.0f} % active"
     # Batches of torch are bound by the same arithmetic: with all samples active nobody can be 10x as fast as they are.
@@ -105,11 +105,11 @@ def test_lanczos_of_a_sparse_matrix(device_duel, cupy, emulated, reorth):
     np.testing.assert_allclose(run.alpha[0, :few], alpha.get()[:few], rtol=0, atol=1e-8)
     wait = cupy.cuda.get_current_stream().synchronize
     ours = Contender(
-        "nnqft", lanczos_forms.repeated(lambda: lanczos(A, k, reorth=reorth, check_symmetric=False), k, wait)
+        "nnqft", repeated(lambda: lanczos(A, k, reorth=reorth, check_symmetric=False), size=k, wait=wait)
     )
     rival = Contender(
         "CuPy, cuSPARSE",
-        lanczos_forms.repeated(lambda: lanczos_forms.cupy_lanczos(cupy, A, v, k, reorth == "full"), k, wait),
+        repeated(lambda: lanczos_forms.cupy_lanczos(cupy, A, v, k, reorth == "full"), size=k, wait=wait),
     )
     limit = {"none": 4.8e12 / (64e6 + 7 * 8e6), "full": 4.8e12 / (64e6 + (7 + k) * 8e6)}[reorth]
     device_duel(

@@ -13,7 +13,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from conftest import Contender, imported
+from conftest import Contender, imported, repeated
 from nnqft.wick import hafnian, hafnian_batch, hafnian_cost, moments, pairings, wick_all
 
 pytestmark = pytest.mark.gpu
@@ -24,19 +24,6 @@ MULTIPLY_ADDS, BYTES = 132 * 64 * 1.98e9, 4.8e12
 def kernel(m):
     A = np.random.default_rng(m).standard_normal((m, 2 * m))
     return A @ A.T / (2 * m)
-
-
-def repeated(call, wait=lambda: None, size=1):
-    """run(n) for a contender that does `size` things at a time, and waits for the device at the end."""
-
-    def run(n):
-        calls = max(1, n // size)
-        for _ in range(calls):
-            call()
-        wait()
-        return calls * size
-
-    return run
 
 
 @pytest.mark.parametrize("n", [32, 40, 50])
@@ -79,9 +66,9 @@ def test_index_batch(device_duel, cupy, emulated, n):
     rivals = [Contender("two cores", repeated(lambda: hafnian_batch(K, host, threads=2), size=size))]
     if n <= 6:
         np.testing.assert_allclose(matchings().get(), hafnian_batch(K, host), rtol=1e-12)
-        rivals.append(Contender("CuPy, pairings", repeated(matchings, wait, size)))
+        rivals.append(Contender("CuPy, pairings", repeated(matchings, wait=wait, size=size)))
     limit = BYTES / (4 * n + 8)
-    device_duel(f"index batch n={n}", Contender("nnqft", repeated(lambda: hafnian_batch(K, index), wait, size)), rivals,
+    device_duel(f"index batch n={n}", Contender("nnqft", repeated(lambda: hafnian_batch(K, index), wait=wait, size=size)), rivals,
                 unit="hafnians/s", limit=f"{limit:.2g}/s by memory")  # fmt: skip
 
 
@@ -103,13 +90,13 @@ def test_moments(device_duel, cupy, emulated, order, m):
 
     first = tuple(half[-1].tolist()) * 2  # f_m^order
     ours = moments(F, orders=order, stderr=False)[order]
-    rivals = [Contender("CuPy, matrix product", repeated(lambda: products(cupy, F), wait, size))]
+    rivals = [Contender("CuPy, matrix product", repeated(lambda: products(cupy, F), wait=wait, size=size))]
     np.testing.assert_allclose(float(products(cupy, F)[-1, -1]), ours[first].mean, rtol=1e-10)
     if not emulated and imported("torch"):
         import torch
 
         G = torch.from_dlpack(F)
-        rivals.append(Contender("torch, matrix product", repeated(lambda: products(torch, G), torch.cuda.synchronize, size)))
+        rivals.append(Contender("torch, matrix product", repeated(lambda: products(torch, G), wait=torch.cuda.synchronize, size=size)))
     host = F[: 1 << 20].get()
     rivals.append(Contender("two cores", repeated(lambda: moments(host, orders=order, stderr=False, threads=2), size=len(host))))
     device_duel(f"moments order={order} m={m}", Contender("nnqft", repeated(lambda: moments(F, orders=order, stderr=False), size=size)), rivals,

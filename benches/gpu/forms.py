@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 import rivals
-from conftest import Contender, imported
+from conftest import Contender, imported, repeated
 from rivals.workloads import PairBlocks
 
 __all__ = ["contenders", "cupy_forms", "jax_forms", "moments_of", "normals_of", "torch_forms"]
@@ -293,23 +293,12 @@ def normals_of(library, size):
     return makers[library](size)
 
 
-def _repeated(size, draw, wait):
-    def run(n):
-        calls = max(1, n // size)
-        for _ in range(calls):
-            draw()
-        wait()
-        return calls * size
-
-    return run
-
-
 def _torch_normals(size):
     import torch
 
     place = "cuda" if torch.cuda.is_available() else "cpu"
     buffer = torch.empty(size, device=place)
-    return {"torch normal_": _repeated(size, buffer.normal_, torch.cuda.synchronize if place == "cuda" else lambda: None)}
+    return {"torch normal_": repeated(buffer.normal_, size=size, wait=torch.cuda.synchronize if place == "cuda" else None)}
 
 
 def _jax_normals(size):
@@ -323,7 +312,7 @@ def _jax_normals(size):
         def draw(key=key, last=last, calls=calls, step=step):
             last[0] = step(key, next(calls) % (1 << 31))
 
-        found[f"JAX {generator}"] = _repeated(size, draw, lambda last=last: last[0].block_until_ready())
+        found[f"JAX {generator}"] = repeated(draw, size=size, wait=lambda last=last: last[0].block_until_ready())
     return found
 
 
@@ -331,4 +320,4 @@ def _cupy_normals(size):
     import cupy
 
     wait = cupy.cuda.runtime.deviceSynchronize
-    return {f"CuPy {g}": _repeated(size, lambda normal=_cupy_normal(cupy, g): normal((size,)), wait) for g in ("cuRAND", "Philox")}
+    return {f"CuPy {g}": repeated(lambda normal=_cupy_normal(cupy, g): normal((size,)), size=size, wait=wait) for g in ("cuRAND", "Philox")}

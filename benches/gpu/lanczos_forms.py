@@ -121,16 +121,3 @@ def cupy_lanczos(cupy, A, v, k, reorth):
         alpha.append(a)
         beta.append(b)
     return cupy.stack(alpha), cupy.stack(beta)
-
-
-def repeated(call, units, wait):
-    """run(n) for a contender: `call` as often as n asks for, then a wait for the device."""
-
-    def run(n):
-        times = max(1, round(n / units))
-        for _ in range(times):
-            call()
-        wait()
-        return times * units
-
-    return run
