@@ -1,7 +1,7 @@
 """Hessian-vector products of ReLU nets and whole spectral densities, float32: against a cached R-operator in numpy,
 torch, JAX, PyHessian and curvlinops.
 
-Rates are by the clock; on one thread by processor time, which a busy machine disturbs less. Limit: 6 F - 4 F_1 flops of
+Rates are by the clock; on one thread by processor time, which a busy machine disturbs less. Limit: 6 F - 4 F_1 - 4 F_m flops of
 the active samples (rivals/hvp_forms.py) at the speed of this machine's best matrix product in numpy. JAX sizes its pool
 of threads when it is loaded: it runs where all processors are used.
 """
@@ -71,16 +71,16 @@ def installed(library, form):
     return imported(needs) is not None
 
 
-def rivals(libraries, v, want, *arguments):
-    """Contenders whose answers agree: rounding alone, as no gate flips for these seeds."""
-    for library in libraries:
-        for form in hvp_forms.FORMS[library]:
+def rivals(forms, v, want, *arguments):
+    """Contenders whose answers agree, but for a gate of float32 now and then that is not that of float64."""
+    for library, names in forms.items():
+        for form in names:
             if not installed(library, form):
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of cycles between parameters and gradients, say
                 product = hvp_forms.build(library, form, *arguments)
-                np.testing.assert_allclose(product(v), want, rtol=0, atol=3e-6 * np.abs(want).max())
+                assert np.linalg.norm(product(v) - want) < 1e-4 * np.linalg.norm(want)
             yield contender(f"{library} {form}", product, v)
 
 
@@ -92,19 +92,24 @@ def shape(widths, n):
     return f"{'-'.join(map(str, widths))}, batch {n}"
 
 
-def against(duel, size, loss, libraries, threads, bar):
+def against(duel, size, loss, libraries, threads, bar, **forms):
     (widths, n), p = size, hvp_forms.problem(*size, loss)
     H = operator(p, threads)
     v = np.random.default_rng(1).standard_normal(p.size).astype(np.float32)
-    peers = list(rivals(libraries, v, H.matvec(v), widths, n, loss))
+    peers = list(rivals({name: forms.get(name, hvp_forms.FORMS[name]) for name in libraries}, v, H.matvec(v), widths, n, loss))
     limit = f"{threads * peak() / p.flops(H.n_active):.3g} products/s"
-    title = f"Hv {shape(widths, n)}, {loss}, against {' and '.join(libraries)}, {count(threads)}"
+    title = f"Hv {shape(widths, n)}, {loss}, against {' and '.join(libraries)}{', folded' if forms else ''}, {count(threads)}"
     duel(title, contender("Hessian", H.matvec, v), peers, unit="products/s", bar=bar, limit=limit)
 
 
 @pytest.mark.parametrize("size", BARS, ids=lambda size: shape(*size))
 def test_products_against_numpy(duel, size, threads):
     against(duel, size, "hinge", ["numpy"], threads, BARS[size])
+
+
+@pytest.mark.parametrize("size", BARS, ids=lambda size: shape(*size))
+def test_products_against_the_same_formulas_in_numpy(duel, size, threads):
+    against(duel, size, "hinge", ["numpy"], threads, None, numpy=["folded"])
 
 
 @pytest.mark.parametrize("size", BARS, ids=lambda size: shape(*size))

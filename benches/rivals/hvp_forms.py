@@ -2,6 +2,7 @@
 
     numpy  products      Pearlmutter's R-operator on cached activities of the active samples; buffers reused
            concatenated  the same with one product of twice the inner length: [h Rh] [V W]^T, [d Rd] [V; W]
+           folded        the same folded as in csrc/nets/fold.hpp: two products in the last hidden layer; hinge loss
     torch  cached        the gradient's graph made once, torch.autograd.grad with retain_graph
            rev-rev       the graph made for each product
            pyhessian     PyHessian's own product, on the graph that it keeps
@@ -39,9 +40,9 @@ class Problem:
         return sum(w.size for w in self.weights)
 
     def flops(self, n_active):
-        """6 F - 4 F_1 of a product: F for a forward pass of the active samples, F_1 for their first layer."""
+        """6 F - 4 F_1 of a product: F for a forward pass of the active samples, F_1 for their first layer; folded, 4 F_m less."""
         layers = [2.0 * w.size * n_active for w in self.weights]
-        return 6 * sum(layers) - 4 * layers[0]
+        return 6 * sum(layers) - 4 * layers[0] - 4 * (layers[-2] if len(self.weights[-1]) == 1 else 0)
 
 
 @cache
@@ -146,6 +147,37 @@ def _numpy(form, p):
                     e += np.matmul(r, W[layer], out=more[layer])
                 e *= gates[layer - 1]
                 r = e
+            return out
+
+        return product
+
+    if form == "folded":
+        m, w = depth - 2, W[-1][0]
+        gated = d[-1] * gates[m]  # of the last hidden layer, without its weights on the way out
+        constant = gated.T @ h[m]
+        Rh = [None, *(np.empty_like(a) for a in h[1 : m + 1])]
+        more, room = [np.empty_like(a) for a in h], np.empty_like(W[m])
+
+        def product(v):
+            V = _split(p, v)
+            for layer in range(m):
+                np.matmul(h[layer], V[layer].T, out=Rh[layer + 1])
+                if layer > 0:
+                    Rh[layer + 1] += np.matmul(Rh[layer], W[layer].T, out=more[layer + 1])
+                Rh[layer + 1] *= gates[layer]
+            sums = np.matmul(gated.T, Rh[m], out=room)
+            to[m + 1][0] = np.einsum("nk,nk->n", V[m], constant) + np.einsum("nk,nk->n", W[m], sums)
+            np.multiply(V[m + 1].T, constant, out=to[m])
+            sums *= w[:, None]
+            to[m] += sums
+            np.multiply(w[:, None], V[m], out=room)
+            r = gated @ (room + V[m + 1].T * W[m])
+            for layer in range(m - 1, -1, -1):
+                r *= gates[layer]
+                np.matmul(r.T, h[layer], out=to[layer])
+                if layer > 0:
+                    to[layer] += d[layer].T @ Rh[layer]
+                    r = r @ W[layer] + d[layer] @ V[layer]
             return out
 
         return product

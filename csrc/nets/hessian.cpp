@@ -5,52 +5,14 @@
 #include <utility>
 
 #include "core/error.hpp"
-#include "nets/conv.hpp"
+#include "nets/fold.hpp"
 
 namespace nnqft {
 namespace {
 
-constexpr std::int64_t kPanel = 256;  // samples: the activities of a panel stay in the second-level cache
-constexpr std::int64_t kStripe = 64;  // samples that products take at a time
-constexpr double kPanelWork = 2e9;  // parameters times samples of a panel, some 0.1 s: between panels workers look for Ctrl-C
-constexpr std::int64_t kPanelsPerBlock = 512;  // likewise
-constexpr std::int64_t kMaxSlots = 16;  // partial sums of a gradient, unless they would take too long:
-constexpr double kFlopsPerSlot = 2e9;  // less than 0.1 s
-constexpr std::int64_t kSlotNumbers = std::int64_t{1} << 26;  // of all slots
-constexpr std::int64_t kImages = std::int64_t{1} << 18;  // numbers of a panel of images
+constexpr std::int64_t kPanelsPerBlock = 512;  // some 0.1 s: then workers look for Ctrl-C
 constexpr std::int64_t kBlockRows = 264, kBlockColumns = 128;  // of Hv: with what is summed, in the second-level cache
 constexpr std::int64_t kTogether = std::int64_t{1} << 23;  // numbers that R-passes of several vectors leave behind
-
-// `count` rows of `from` (row-major, `width` each), number `first` and on, as columns of a panel, zero beyond.
-void load_columns(const double* from, std::int64_t width, std::int64_t first, std::int64_t count, std::int64_t ld, double* to) {
-    for (std::int64_t k = 0; k < width; ++k) std::fill(to + k * ld, to + (k + 1) * ld, 0.0);
-    for (std::int64_t s = 0; s < count; ++s)
-        for (std::int64_t k = 0; k < width; ++k) to[k * ld + s] = from[(first + s) * width + k];
-}
-
-// Sums over panels go by slots of panels, and over slots in order: how many, for sums of `size` numbers that take `flops`.
-std::int64_t slots_of(std::int64_t panels, std::int64_t size, double flops) {
-    const auto enough = static_cast<std::int64_t>(std::min(flops / kFlopsPerSlot, 1e6));
-    return std::min(panels, std::clamp<std::int64_t>(kSlotNumbers / size, 1, std::max(kMaxSlots, enough)));
-}
-
-// The inputs of `count` samples, number `first` and on, in their place in a panel.
-void load_inputs(const Network& net, const Samples& x, std::int64_t first, std::int64_t count, const Panel<double>& panel) {
-    double* const to = panel.row(net.place(0).input);
-    if (net.has_conv()) load_images(net.layers()[0].conv, net.plan(0), x.inputs, first, count, panel, to);
-    else load_columns(x.inputs, net.dim_in(), first, count, panel.ld, to);
-}
-
-// One worker's panel in float64, with its passes.
-struct Work {
-    Passes<double> passes;
-    std::vector<double> data, outputs;
-    std::vector<std::int32_t> index;
-    Panel<double> panel;
-    Work(const Network& net, const Cut& cut, std::int64_t more_rows = 0)
-        : passes(net), data(static_cast<std::size_t>((net.rows() + more_rows) * cut.ld)), outputs(static_cast<std::size_t>(net.dim_out() * cut.ld)),
-          index(static_cast<std::size_t>(net.indices() * cut.ld)), panel{data.data(), 0, cut.ld, index.data()} {}
-};
 
 // Blocks of a layer of Hv, which begins at `begin`, of about the same size.
 void cut_layer(int l, const NetLayer& layer, std::int64_t begin, std::vector<NetBlock>& blocks) {
@@ -61,69 +23,10 @@ void cut_layer(int l, const NetLayer& layer, std::int64_t begin, std::vector<Net
     const std::int64_t rows = part(layer.out, kBlockRows, kTile), columns = part(layer.in, kBlockColumns, 4 * kTurn);
     for (std::int64_t n = 0; n < layer.out; n += rows)
         for (std::int64_t k = 0; k < layer.in; k += columns)
-            blocks.push_back({l, begin, n, std::min(rows, layer.out - n), k, std::min(columns, layer.in - k)});
-}
-
-template <class Body>  // body(panel, Work&)
-void over_panels(const Network& net, const Cut& cut, std::int64_t more_rows, Team& team, const Body& body) {
-    std::vector<std::unique_ptr<Work>> works(team.threads());
-    team.run(cut.panels, [&](std::int64_t panel, unsigned worker) {
-        if (!works[worker]) works[worker] = std::make_unique<Work>(net, cut, more_rows);
-        works[worker]->panel.samples = cut.samples(panel);
-        body(panel, *works[worker]);
-    });
+            blocks.push_back({l, begin, n, std::min(rows, layer.out - n), k, std::min(columns, layer.in - k), k / columns});
 }
 
 }  // namespace
-
-Cut::Cut(std::int64_t count_, const Network& net) : count(count_) {
-    stripe = count >= kPanel && !net.has_conv() ? kStripe : kPanelUnit;
-    stripes = std::max<std::int64_t>(1, (count + stripe - 1) / stripe);
-    const std::int64_t target = net.has_conv() ? std::min(kPanel, kImages / (net.rows() + net.indices())) : kPanel;
-    const double most = std::min(kPanelWork / static_cast<double>(net.size()), static_cast<double>(target));
-    const std::int64_t per_panel = std::max<std::int64_t>(1, static_cast<std::int64_t>(most) / stripe);
-    panels = (stripes + per_panel - 1) / per_panel;
-    ld = (stripes + panels - 1) / panels * stripe;
-    if (!net.has_conv() || ld > 4 * kPanelUnit) ld += kPanelUnit;  // rows a power of two apart would share sets of the cache
-}
-
-void net_outputs(const Network& net, const double* theta, const Samples& x, double* outputs, Team& team) {
-    const Cut cut(x.count, net);
-    Weights<double> w;
-    pack(net, theta, {}, 0, true, w);
-    over_panels(net, cut, 0, team, [&](std::int64_t index, Work& work) {
-        const std::int64_t first = cut.begin(index), used = cut.used(index), dim = net.dim_out();
-        load_inputs(net, x, first, used, work.panel);
-        work.passes.forward(w, work.panel, work.outputs.data());
-        for (std::int64_t s = 0; s < used; ++s)
-            for (std::int64_t n = 0; n < dim; ++n) outputs[(first + s) * dim + n] = work.outputs[static_cast<std::size_t>(n * cut.ld + s)];
-    });
-}
-
-void net_gradient(const Network& net, const double* theta, const Samples& x, const double* first, double* gradient, Team& team) {
-    const Cut cut(x.count, net);
-    Weights<double> w;
-    pack(net, theta, {}, 0, true, w);
-    const std::int64_t size = net.size(), slots = slots_of(cut.panels, size, 6.0 * net.products() * static_cast<double>(x.count));
-    std::vector<double> sums(static_cast<std::size_t>(slots * size), 0.0);
-    std::vector<std::unique_ptr<Work>> works(team.threads());
-    team.run(slots, [&](std::int64_t slot, unsigned worker) {
-        if (!works[worker]) works[worker] = std::make_unique<Work>(net, cut);
-        Work& work = *works[worker];
-        for (std::int64_t index = cut.panels * slot / slots; index < cut.panels * (slot + 1) / slots; ++index) {
-            const std::int64_t begin = cut.begin(index), used = cut.used(index);
-            work.panel.samples = cut.samples(index);
-            load_inputs(net, x, begin, used, work.panel);
-            work.passes.forward(w, work.panel, work.outputs.data());
-            load_columns(first, net.dim_out(), begin, used, cut.ld, work.panel.row(net.place(net.depth() - 1).delta));
-            work.passes.backward(w, work.panel);
-            work.passes.gradient(work.panel, sums.data() + slot * size);
-        }
-    });
-    std::copy(sums.begin(), sums.begin() + size, gradient);
-    for (std::int64_t slot = 1; slot < slots; ++slot)
-        for (std::int64_t i = 0; i < size; ++i) gradient[i] += sums[static_cast<std::size_t>(slot * size + i)];
-}
 
 template <class T>
 NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, const LossDerivatives& loss, bool gauss_newton, double decay,
@@ -134,20 +37,28 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
     stride_ = (net_.rows() + more) * cut_.ld;
     if (static_cast<double>(stride_) * static_cast<double>(cut_.panels) > 0x1p44)
         throw ArgumentError("activities of so many samples do not fit into memory");
-    pack(net_, theta_.data(), {}, 0, true, weights_);
-    flops_ = 12.0 * net_.products() * static_cast<double>(cut_.count);
+    pack(net_, theta_.data(), {}, 0, net_.depth(), true, weights_);
+    flops_ = (12.0 * net_.products() - (net_.folded() < 0 ? 0.0 : 8.0 * net_.layers()[static_cast<std::size_t>(net_.folded())].products())) *
+             static_cast<double>(cut_.count);
     slots_ = net_.has_conv() ? slots_of(cut_.panels, net_.size(), flops_) : cut_.panels;
     cache_ = Array<T>(static_cast<std::size_t>(stride_ * cut_.panels));
     index_ = Array<std::int32_t>(static_cast<std::size_t>(net_.indices() * cut_.ld * cut_.panels));
-    if (cut_.count == 0) {
+    if (cut_.count > 0) {
+        keep_panels(theta, x, loss, more, team);
+    } else {
         std::fill(cache_.data(), cache_.data() + cache_.size(), T(0));
         std::fill(index_.data(), index_.data() + index_.size(), 0);
-        return;
     }
+    if (net_.folded() >= 0 && !gauss_newton_) sum_constant(team);
+}
 
+// Forward and backward passes in float64, kept as T with `more` rows of L''.
+template <class T>
+void NetHessian<T>::keep_panels(const double* theta, const Samples& x, const LossDerivatives& loss, std::int64_t more, Team& team) {
+    const std::int64_t dim = net_.dim_out();
     Weights<double> w;
-    pack(net_, theta, {}, 0, true, w);
-    over_panels(net_, cut_, more, team, [&](std::int64_t index, Work& work) {
+    pack(net_, theta, {}, 0, net_.depth(), true, w);
+    over_panels(net_, cut_, more, team, [&](std::int64_t index, PanelWork& work) {
         const std::int64_t first = cut_.begin(index), used = cut_.used(index);
         load_inputs(net_, x, first, used, work.panel);
         work.passes.forward(w, work.panel, work.outputs.data());
@@ -155,6 +66,7 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
         if (loss.first) load_columns(loss.first, dim, first, used, cut_.ld, delta);
         else std::fill(delta, delta + dim * cut_.ld, 0.0);
         if (!gauss_newton_) work.passes.backward(w, work.panel);
+        if (net_.folded() >= 0) work.passes.fold(w, work.panel);
         double* top = work.panel.row(net_.rows());
         const auto keep = [&](const double* from, std::int64_t width) {
             if (!from) return;
@@ -168,6 +80,25 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
         for (std::int64_t i = 0; i < stride_; ++i) to[i] = static_cast<T>(work.data[static_cast<std::size_t>(i)]);
         std::copy(work.index.begin(), work.index.end(), index_.data() + index * net_.indices() * cut_.ld);
     });
+}
+
+// K of fold.hpp.
+template <class T>
+void NetHessian<T>::sum_constant(Team& team) {
+    const int m = net_.folded();
+    const LayerPlace& place = net_.place(m);
+    constant_ = Array<T>(static_cast<std::size_t>(place.end - place.begin));
+    std::vector<RSums<T>> found(static_cast<std::size_t>(cut_.panels * net_.depth()));
+    for (std::int64_t index = 0; index < cut_.panels; ++index) {
+        const Panel<T> p = panel(index);
+        found[static_cast<std::size_t>(index * net_.depth() + m)] = {{{p.row(place.gated), p.row(place.input), p.row(place.turned)}}, 1, p.row(place.gated)};
+    }
+    std::vector<NetBlock> blocks;
+    cut_layer(m, net_.layers()[static_cast<std::size_t>(m)], 0, blocks);
+    for (std::int64_t panel = 0; panel < cut_.panels; panel += kPanelsPerBlock)
+        team.run(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t block, unsigned) {
+            sum_over_panels(blocks[static_cast<std::size_t>(block)], panel, std::min(panel + kPanelsPerBlock, cut_.panels), found.data(), constant_.data());
+        });
 }
 
 template <class T>
@@ -258,9 +189,31 @@ void NetHessian<T>::sum_over_panels(const NetBlock& block, std::int64_t first, s
         }
         if (sums.count > 0) kernels.outer(samples, cut_.ld, block.rows, block.columns, pairs, sums.count, add, to, layer.in);
         add = add || sums.count > 0;
-        if (bias && sums.rd) kernels.row_sums(samples, cut_.ld, block.rows, sums.rd + block.row * cut_.ld, biases);
+        if (!bias || !sums.rd) continue;
+        const T* const rd = sums.rd + block.row * cut_.ld;
+        const Pair<T> dots = {rd, sums.along};
+        if (sums.along) kernels.outer(samples, cut_.ld, block.rows, 1, &dots, 1, true, biases, 1);
+        else kernels.row_sums(samples, cut_.ld, block.rows, rd, biases);
     }
     for (std::int64_t n = 0; n < block.rows && !add; ++n) std::fill(to + n * layer.in, to + n * layer.in + block.columns, T(0));
+}
+
+// Biases of the folded layer from q, and the weights of the last layer (null: not asked for).
+template <class T>
+void NetHessian<T>::unfold_last(const Weights<T>& v, std::int64_t slices, const T* dots, T* q, T* last) const {
+    const auto m = static_cast<std::size_t>(net_.folded());
+    const NetLayer& layer = net_.layers()[m];
+    const T *const w_last = weights_.forward[m + 1], *const v_last = v.forward[m + 1], *const b = weights_.bias[m], *const r_b = v.bias[m];
+    const T* const k = gauss_newton_ ? nullptr : constant_.data() + layer.weights();
+    for (std::int64_t n = 0; n < layer.out; ++n) {
+        T sum = 0;
+        for (std::int64_t slice = 0; slice < slices; ++slice) sum += dots[slice * layer.out + n];
+        if (layer.bias) {
+            sum += b[n] * q[n] + (r_b && k ? r_b[n] * k[n] : T(0));
+            q[n] = w_last[n] * q[n] + (v_last && k ? v_last[n] * k[n] : T(0));
+        }
+        if (last) last[n] = sum;
+    }
 }
 
 template <class T>
@@ -281,6 +234,13 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
     std::vector<NetBlock> blocks;
     for (int l = std::max(lowest, net_.n_conv()); l < net_.depth(); ++l)
         if (const auto i = static_cast<std::size_t>(l); begin[i] >= 0) cut_layer(l, net_.layers()[i], begin[i], blocks);
+    const int m = net_.folded();
+    const bool curved = diagonal_ || rank_one_ || matrix_, folds = m >= 0;
+    const bool apart = folds && begin[static_cast<std::size_t>(m)] < 0 && begin.back() >= 0;  // Q is needed, but has no place in Y
+    if (apart) cut_layer(m, net_.layers()[static_cast<std::size_t>(m)], 0, blocks);
+    std::int64_t slices = 0;
+    for (const NetBlock& block : blocks)
+        if (block.layer == m) slices = std::max(slices, block.slice + 1);
 
     const std::int64_t depth = net_.depth(), r_size = net_.r_rows() * cut_.ld;
     std::int64_t summed = 0;  // parameters of convolutions, summed by slots of panels while these are in the cache
@@ -291,11 +251,16 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
     std::unique_ptr<Workspace> space = borrow(team.threads(), together);
     const auto n_sums = static_cast<std::size_t>(together * slots_ * summed);
     if (space->sums.size() < n_sums) space->sums = Array<T>(n_sums);
+    const std::int64_t q_size = apart ? net_.place(m).end - net_.place(m).begin : 0, n_dots = folds ? slices * net_.layers()[static_cast<std::size_t>(m)].out : 0;
+    if (static_cast<std::int64_t>(space->folded.size()) < together * q_size) space->folded = Array<T>(static_cast<std::size_t>(together * q_size));
+    if (static_cast<std::int64_t>(space->dots.size()) < together * n_dots) space->dots = Array<T>(static_cast<std::size_t>(together * n_dots));
     const int backward_from = gauss_newton_ ? net_.depth() : lowest + 1;
     for (std::int64_t first = 0; first < n_vectors; first += together) {
         const std::int64_t n = std::min(together, n_vectors - first);
         team.run(n, [&](std::int64_t c, unsigned) {
-            pack(net_, X + (first + c) * in, columns, backward_from, false, space->directions[static_cast<std::size_t>(c)]);
+            Weights<T>& v = space->directions[static_cast<std::size_t>(c)];
+            pack(net_, X + (first + c) * in, columns, backward_from, folds ? m : net_.depth(), false, v);
+            if (folds) fold(net_, weights_, curved || lowest < m, v);
         });
         team.run(n * slots_, [&](std::int64_t task, unsigned worker) {
             Passes<T>& pass = space->of(net_, worker);
@@ -307,9 +272,9 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
                 const Panel<T> p = panel(index);
                 T* const kept = space->kept.data() + (c * cut_.panels + index) * r_size;
                 RSums<T>* const found = space->found.data() + (c * cut_.panels + index) * depth;
-                const bool moves = pass.r_forward(weights_, v, p, diagonal_ || rank_one_ || matrix_);
+                const bool moves = pass.r_forward(weights_, v, p, curved);
                 const bool top = moves && r_top(pass, p, kept + net_.place(net_.depth() - 1).r_delta * cut_.ld);
-                pass.r_backward(weights_, v, p, top, gauss_newton_, lowest, kept, found);
+                pass.r_backward(weights_, v, p, top, gauss_newton_, apart ? std::min(lowest, m) : lowest, kept, found);
                 for (int l = lowest; l < net_.n_conv(); ++l)
                     if (const auto i = static_cast<std::size_t>(l); begin[i] >= 0) pass.add(l, p, found[l], sums + begin[i]);
             }
@@ -326,8 +291,21 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
             team.run(n * n_blocks, [&](std::int64_t task, unsigned) {
                 const std::int64_t c = task / n_blocks, last = std::min(panel + kPanelsPerBlock, cut_.panels);
                 const RSums<T>* const found = space->found.data() + c * cut_.panels * depth;
-                sum_over_panels(blocks[static_cast<std::size_t>(task % n_blocks)], panel, last, found, Y + (first + c) * out);
+                const NetBlock& block = blocks[static_cast<std::size_t>(task % n_blocks)];
+                T* const y = apart && block.layer == m ? space->folded.data() + c * q_size : Y + (first + c) * out;
+                sum_over_panels(block, panel, last, found, y);
+                if (block.layer != m || last < cut_.panels) return;
+                const std::int64_t at = block.row * net_.layers()[static_cast<std::size_t>(m)].in + block.column;
+                unfold(net_, weights_, space->directions[static_cast<std::size_t>(c)], block.row, block.rows, block.column, block.columns,
+                       gauss_newton_ ? nullptr : constant_.data() + at, y + block.begin + at,
+                       space->dots.data() + c * n_dots + block.slice * net_.layers()[static_cast<std::size_t>(m)].out);
             });
+        for (std::int64_t c = 0; c < n && slices > 0; ++c) {
+            T* const y = Y + (first + c) * out;
+            T* const q = apart ? space->folded.data() + c * q_size : y + begin[static_cast<std::size_t>(m)];
+            unfold_last(space->directions[static_cast<std::size_t>(c)], slices, space->dots.data() + c * n_dots,
+                        q + net_.layers()[static_cast<std::size_t>(m)].weights(), begin.back() < 0 ? nullptr : y + begin.back());
+        }
     }
     give_back(std::move(space));
     if (decay_ == 0.0) return;
@@ -360,7 +338,7 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
         std::vector<T> unit(static_cast<std::size_t>(size(mask)), T(0));
         unit[static_cast<std::size_t>(column[first] - net_.place(layer).begin)] = T(1);
         Weights<T> direction;
-        pack(net_, unit.data(), mask, gauss_newton_ ? net_.depth() : 1, false, direction);
+        pack(net_, unit.data(), mask, gauss_newton_ ? net_.depth() : 1, net_.depth(), false, direction);
         for (std::int64_t index = 0; index < cut_.panels; ++index) {
             const Panel<T> p = panel(index);
             const std::int64_t begin = cut_.begin(index), used = cut_.used(index);

@@ -1,4 +1,5 @@
-// Products with the Hessian of a risk R(theta) = sum over samples of L_i(f(x_i)) in parameter space, by the R-operator of passes.hpp.
+// Products with the Hessian of a risk R(theta) = sum over samples of L_i(f(x_i)) in parameter space, by the R-operator of passes.hpp,
+// folded (fold.hpp) where the net allows it.
 //
 //     H = sum_i J_i^T L_i'' J_i  +  sum_i L_i' d2f_i        (Gauss-Newton + residual)
 //
@@ -12,21 +13,9 @@
 #include <mutex>
 #include <vector>
 
-#include "core/team.hpp"
-#include "nets/passes.hpp"
+#include "nets/panels.hpp"
 
 namespace nnqft {
-
-// Row-major float64: inputs (count, dim_in).
-struct Samples {
-    const double* inputs = nullptr;
-    std::int64_t count = 0;
-};
-
-// f(x_i): (count, dim_out).
-void net_outputs(const Network& net, const double* theta, const Samples& x, double* outputs, Team& team);
-// sum_i J_i^T first_i, first: (count, dim_out).
-void net_gradient(const Network& net, const double* theta, const Samples& x, const double* first, double* gradient, Team& team);
 
 // L' (count, dim_out), and L'' = diagonal + sign u u^T + matrix for each sample; null: zero.
 struct LossDerivatives {
@@ -37,19 +26,11 @@ struct LossDerivatives {
     const double* matrix = nullptr;  // (count, dim_out, dim_out)
 };
 
-// How samples are cut into panels, of whole stripes: by the size of the problem alone.
-struct Cut {
-    std::int64_t count, stripe, stripes, panels, ld;
-    Cut(std::int64_t count, const Network& net);
-    std::int64_t begin(std::int64_t panel) const { return stripes * panel / panels * stripe; }
-    std::int64_t used(std::int64_t panel) const { return (begin(panel + 1) < count ? begin(panel + 1) : count) - begin(panel); }
-    std::int64_t samples(std::int64_t panel) const { return used(panel) < 1 ? kPanelUnit : (used(panel) + kPanelUnit - 1) / kPanelUnit * kPanelUnit; }
-};
-
 // Part of the matrix of a layer that begins at `begin` in Hv.
 struct NetBlock {
     int layer;
     std::int64_t begin, row, rows, column, columns;
+    std::int64_t slice;  // number of its columns among those of the layer
 };
 
 using LayerMask = std::vector<char>;  // one per layer; empty: all
@@ -82,6 +63,7 @@ private:
         std::vector<std::unique_ptr<Passes<T>>> passes;  // one per worker
         std::vector<Weights<T>> directions;
         Array<T> kept, sums;
+        Array<T> folded, dots;  // per vector: Q where Hv has no room for it; dots[slice * n_m + n] of unfold()
         std::vector<RSums<T>> found;
         Passes<T>& of(const Network& net, unsigned worker) {
             if (!passes[worker]) passes[worker] = std::make_unique<Passes<T>>(net);
@@ -92,6 +74,9 @@ private:
     void give_back(std::unique_ptr<Workspace> workspace) const;
     bool r_top(const Passes<T>& passes, const Panel<T>& p, T* out) const;
     void sum_over_panels(const NetBlock& block, std::int64_t first, std::int64_t last, const RSums<T>* found, T* y) const;
+    void keep_panels(const double* theta, const Samples& x, const LossDerivatives& loss, std::int64_t more, Team& team);
+    void sum_constant(Team& team);
+    void unfold_last(const Weights<T>& v, std::int64_t slices, const T* dots, T* q_biases, T* last) const;
     int layer_of(std::int64_t parameter) const;
 
     Network net_;
@@ -101,7 +86,7 @@ private:
     double sign_, decay_, flops_ = 0.0;
     Cut cut_;
     std::int64_t stride_, slots_;
-    Array<T> cache_;
+    Array<T> cache_, constant_;  // constant_: K of fold.hpp, then the sums of D, as the layer's parameters lie
     Array<std::int32_t> index_;
     mutable std::mutex mutex_;
     mutable std::vector<std::unique_ptr<Workspace>> idle_;

@@ -347,11 +347,68 @@ void row_sums(std::int64_t samples, std::int64_t ld, std::int64_t n, const T* ro
     }
 }
 
+template <class T>
+void column_dots(std::int64_t samples, std::int64_t ld, std::int64_t n, const T* a, const T* b, bool add, T* out) {
+    using V = Vec<T>;
+    constexpr std::int64_t wide = kPanelUnit / V::width;
+    for (std::int64_t s = 0; s < samples; s += kPanelUnit) {
+        V sum[wide];
+        for (int i = 0; i < wide; ++i) sum[i] = add ? V::load(out + s + i * V::width) : V(T(0));
+        for (std::int64_t at = s; at < n * ld + s; at += ld)
+            for (int i = 0; i < wide; ++i) sum[i] = madd(V::load(a + at + i * V::width), V::load(b + at + i * V::width), sum[i]);
+        for (int i = 0; i < wide; ++i) sum[i].store(out + s + i * V::width);
+    }
+}
+
+template <class T>
+void combine(std::int64_t samples, std::int64_t ld, std::int64_t n, const T* a, const T* x, const T* b, const T* y, const Finish<T>& f, T* out) {
+    using V = Vec<T>;
+    for (std::int64_t row = 0; row < n * ld; row += ld)
+        for (std::int64_t s = 0; s < samples; s += V::width) {
+            const std::int64_t at = row + s;
+            V sum = x ? V::load(a + s) * V::load(x + at) : V(T(0));
+            if (y) sum = madd(V::load(b + s), V::load(y + at), sum);
+            if (f.raw) sum.store(f.raw + at);
+            if (f.gate) sum = V::load(f.gate + at) * sum;
+            if (f.curve) sum = madd(V::load(f.curve + at), V::load(f.other + at), sum);
+            sum.store(out + at);
+        }
+}
+
+template <class T>
+T blend(std::int64_t n, T v, const T* k, T w, T* y, const T* a, const T* b) {
+    using V = Vec<T>;
+    const V by_k(v), by_y(w);
+    V sums[2] = {V(T(0)), V(T(0))};
+    std::int64_t i = 0;
+    for (; i + V::width <= n; i += V::width) {
+        V old = V::load(y + i), to = by_y * old;
+        sums[0] = madd(V::load(b + i), old, sums[0]);
+        if (k) {
+            const V more = V::load(k + i);
+            to = madd(by_k, more, to);
+            if (a) sums[1] = madd(V::load(a + i), more, sums[1]);
+        }
+        to.store(y + i);
+    }
+    T sum = lane_sum<V, T>(sums[0] + sums[1]);
+    for (; i < n; ++i) {
+        sum += b[i] * y[i] + (a && k ? a[i] * k[i] : T(0));
+        y[i] = w * y[i] + (k ? v * k[i] : T(0));
+    }
+    return sum;
+}
+
+template <class T>
+NetKernels<T> all_kernels() {
+    return {product<T>, outer<T>, turn<T>, row_sums<T>, column_dots<T>, combine<T>, blend<T>};
+}
+
 }  // namespace
 
 namespace NNQFT_UNIT {
-NetKernels<float> net_kernels_f32() { return {product<float>, outer<float>, turn<float>, row_sums<float>}; }
-NetKernels<double> net_kernels_f64() { return {product<double>, outer<double>, turn<double>, row_sums<double>}; }
+NetKernels<float> net_kernels_f32() { return all_kernels<float>(); }
+NetKernels<double> net_kernels_f64() { return all_kernels<double>(); }
 }  // namespace NNQFT_UNIT
 
 }  // namespace nnqft

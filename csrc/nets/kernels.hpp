@@ -74,6 +74,13 @@ struct NetKernels {
     void (*turn)(std::int64_t samples, std::int64_t ld, std::int64_t n, const T* rows, T* out);
     // out[n] += sum_s rows[n, s].
     void (*row_sums)(std::int64_t samples, std::int64_t ld, std::int64_t n, const T* rows, T* out);
+    // out[s] = sum_n a[n, s] b[n, s], on top of what it holds if `add`.
+    void (*column_dots)(std::int64_t samples, std::int64_t ld, std::int64_t n, const T* a, const T* b, bool add, T* out);
+    // out[n, s] = gate (a[s] x[n, s] + b[s] y[n, s]) + curve other, and raw, as in Finish; x or y may be null.
+    void (*combine)(std::int64_t samples, std::int64_t ld, std::int64_t n, const T* a, const T* x, const T* b, const T* y, const Finish<T>& finish,
+                    T* out);
+    // y = v k + w y for n numbers; returns the sum of a k + b y (the old y). Null k: zero; null a: zero.
+    T (*blend)(std::int64_t n, T v, const T* k, T w, T* y, const T* a, const T* b);
 };
 
 #define NNQFT_DECLARE(UNIT)               \

@@ -61,6 +61,17 @@ ConvPlan plan_of(const ConvShape& c, const ConvShape& next) {
     return plan;
 }
 
+// Gates that need not be kept.
+bool constant_gate(const NetLayer& layer) {
+    return layer.amplitude.empty() && (layer.activation == Activation::identity || (layer.is_conv() && layer.activation == Activation::relu));
+}
+
+// The last two layers: h = g * (W h' + b), f = w . h + c.
+bool folds(const NetLayer& hidden, const NetLayer& last) {
+    return !hidden.is_conv() && hidden.piecewise_linear() && !constant_gate(hidden) && hidden.skip == 0.0 && hidden.normaliser == 0.0 &&
+           hidden.offset == 0.0 && last.out == 1 && last.normaliser == 0.0 && last.offset == 0.0;
+}
+
 }  // namespace
 
 double NetLayer::products() const {
@@ -94,6 +105,7 @@ Network::Network(std::vector<NetLayer> layers) : layers_(std::move(layers)) {
     if (layers_[last].skip != 0.0 || !layers_[last].amplitude.empty()) throw ShapeError("the last layer has neither skip nor amplitude");
     if (layers_[last].is_conv()) throw ShapeError("the last layer is dense");
     layers_[last].activation = Activation::identity;
+    if (last > 0 && folds(layers_[last - 1], layers_[last])) folded_ = static_cast<int>(last) - 1;
     std::int64_t end = 0;
     for (std::size_t l = 0; l <= last; ++l) {
         const NetLayer& layer = layers_[l];
@@ -104,16 +116,19 @@ Network::Network(std::vector<NetLayer> layers) : layers_(std::move(layers)) {
             plan.index = std::exchange(indices_, indices_ + layer.conv.filters * (plan.capacity + 1));
         }
         const std::int64_t in = layer.is_conv() ? plan.image : layer.in, out = layer.is_conv() ? layer.conv.filters * plan.capacity : layer.out;
-        const bool constant_gate = layer.activation == Activation::identity || (layer.is_conv() && layer.activation == Activation::relu);
         LayerPlace place;
         const auto take = [&](std::int64_t rows) { return std::exchange(rows_, rows_ + rows); };
         place.input = take(in);
         if (!layer.is_conv() && layer.out >= kFewest) place.turned = take(turned_rows(layer.in));
         place.delta = take(out);
-        if (l < last && (!constant_gate || !layer.amplitude.empty())) place.gate = take(out);
+        if (l < last && !constant_gate(layer)) place.gate = take(out);
         if (l < last && !layer.piecewise_linear()) place.curve = take(out);
+        if (static_cast<int>(l) == folded_) {
+            place.gated = take(out);
+            if (l > 0) place.slope = take(in);
+        }
         if (!layer.is_conv()) {
-            if (l > 0) place.r_input = std::exchange(r_rows_, r_rows_ + (place.turned < 0 ? layer.in : turned_rows(layer.in)));
+            if (l > 0 || folded_ == 0) place.r_input = std::exchange(r_rows_, r_rows_ + (place.turned < 0 ? layer.in : turned_rows(layer.in)));
             place.r_delta = std::exchange(r_rows_, r_rows_ + layer.out);
         }
         place.begin = end;

@@ -64,6 +64,7 @@ struct LayerPlace {
     std::int64_t curve = -1;   // a phi''(z_l); after backward() times dL/dh_{l+1}
     std::int64_t delta = -1;   // dL/dz_l
     std::int64_t begin = 0, end = 0;  // in the parameters
+    std::int64_t gated = -1, slope = -1;  // D and E of fold.hpp
     // Of dense layers, in what an R-pass leaves of a panel: Rh_l (turned if h_l is; none in layer 0) and Rd_l.
     std::int64_t r_input = -1, r_delta = -1;
 };
@@ -104,6 +105,7 @@ public:
     double products() const { return products_; }             // of a forward pass, per sample
     std::int64_t width_sum() const { return width_sum_; }     // of all layers' outputs
     std::int64_t width_max() const { return width_max_; }     // rows of the largest of inputs, outputs and places
+    int folded() const { return folded_; }                    // layer m of fold.hpp, or -1
     std::int64_t indices() const { return indices_; }         // integers of a sample
     std::int64_t rows() const { return rows_; }               // a panel keeps rows() * ld numbers
     std::int64_t r_rows() const { return r_rows_; }           // and an R-pass leaves r_rows() * ld
@@ -112,7 +114,7 @@ private:
     std::vector<NetLayer> layers_;
     std::vector<LayerPlace> places_;
     std::vector<ConvPlan> plans_;
-    int n_conv_ = 0;
+    int n_conv_ = 0, folded_ = -1;
     double products_ = 0.0;
     std::int64_t width_sum_ = 0, width_max_ = 0, rows_ = 0, r_rows_ = 0, indices_ = 0;
 };

@@ -38,30 +38,6 @@ const NetKernels<double>& net_kernels<double>() {
 
 namespace {
 
-// The columns of a matrix of `rows` rows as by_columns() reads them: tile by tile, zero past the last column.
-template <class T>
-void pack_columns(const T* from, std::int64_t rows, std::int64_t columns, T* to) {
-    for (std::int64_t n = 0; n < columns; n += kTile) {
-        const auto used = std::min<std::int64_t>(kTile, columns - n);
-        const T* tile = from + n;
-        if (used == kTile) {
-            for (std::int64_t k = 0; k < rows; ++k, to += kTile, tile += columns)
-                for (int j = 0; j < kTile; ++j) to[j] = tile[j];
-        } else {
-            for (std::int64_t k = 0; k < rows; ++k, to += kTile, tile += columns)
-                for (int j = 0; j < kTile; ++j) to[j] = j < used ? tile[j] : T(0);
-        }
-    }
-}
-std::int64_t packed_size(const NetLayer& layer) { return layer.out * ((layer.in + kTile - 1) / kTile * kTile); }
-
-// y = sum over n < rows of a[n, s] b[n, s].
-template <class T>
-void column_dots(const Panel<T>& p, std::int64_t rows, const T* a, const T* b, T* y) {
-    std::fill(y, y + p.samples, T(0));
-    for (std::int64_t n = 0; n < rows; ++n)
-        for (std::int64_t s = 0; s < p.samples; ++s) y[s] += a[n * p.ld + s] * b[n * p.ld + s];
-}
 template <class T>
 void column_sums(const Panel<T>& p, std::int64_t rows, const T* a, T* y) {
     std::fill(y, y + p.samples, T(0));
@@ -72,12 +48,12 @@ void column_sums(const Panel<T>& p, std::int64_t rows, const T* a, T* y) {
 }  // namespace
 
 template <class T>
-void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, bool offsets, Weights<T>& to) {
+void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, int backward_to, bool offsets, Weights<T>& to) {
     const auto& layers = net.layers();
     const std::size_t depth = layers.size();
     for (auto* pointers : {&to.forward, &to.backward, &to.bias}) pointers->assign(depth, nullptr);
     to.step.assign(depth, 0);
-    const auto back = [&](std::size_t l) { return static_cast<int>(l) >= std::max(backward_from, 1); };
+    const auto back = [&](std::size_t l) { return static_cast<int>(l) >= std::max(backward_from, 1) && static_cast<int>(l) < backward_to; };
     // Rows a kilobyte or more apart, by powers of two, share sets of the first-level cache: they move apart.
     const auto crowded = [](const NetLayer& layer) { return layer.in * static_cast<std::int64_t>(sizeof(T)) % 2048 == 0 && layer.out > kTile; };
     const auto window = [&](std::size_t l) -> const ConvWindow& { return net.plan(static_cast<int>(l)).window; };
@@ -108,7 +84,7 @@ void pack(const Network& net, const T* theta, const std::vector<char>& mask, int
             for (std::int64_t n = 0; n < layer.out; ++n, next += to.step[l]) std::copy(w + n * layer.in, w + (n + 1) * layer.in, next);
         }
         if (back(l)) {
-            pack_columns(w, layer.out, layer.in, next);
+            pack_columns(layer.out, layer.in, [&](std::int64_t n, std::int64_t k) { return w[n * layer.in + k]; }, next);
             to.backward[l] = std::exchange(next, next + packed_size(layer));
         }
         if (layer.bias) to.bias[l] = std::exchange(theta, theta + layer.out);
@@ -177,7 +153,7 @@ void Passes<T>::forward(const Weights<T>& w, const Panel<T>& p, T* outputs) {
         Term<T> terms[2] = {w.ahead(l, h, layer.in)};
         int n_terms = 1;
         if (layer.normaliser != 0.0) {
-            column_dots(p, layer.in, h, h, line_);
+            kernels_.column_dots(p.samples, p.ld, layer.in, h, h, false, line_);
             for (std::int64_t s = 0; s < p.samples; ++s) line_[s] *= static_cast<T>(-layer.normaliser);
             terms[n_terms++] = by_rows<T>(line_, ones_.data(), 1, 1);
         }
@@ -285,7 +261,7 @@ double Passes<T>::entry(int l, const Panel<T>& p, const RSums<T>& sums, std::int
 template <class T>
 bool Passes<T>::r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, bool outputs) {
     reserve(p);
-    const int depth = net_.depth(), last = outputs ? depth : depth - 1;
+    const int depth = net_.depth(), last = v.folded ? net_.folded() : outputs ? depth : depth - 1;
     bool moves = false;
     for (int l = 0; l < last; ++l) {
         const auto i = static_cast<std::size_t>(l);
@@ -304,7 +280,7 @@ bool Passes<T>::r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<
         if (moves) terms[n_terms++] = w.ahead(l, rh_[i], layer.in);
         if (n_terms == 0) continue;
         if (moves && layer.normaliser != 0.0) {
-            column_dots(p, layer.in, p.row(place.input), rh_[i], line_);
+            kernels_.column_dots(p.samples, p.ld, layer.in, p.row(place.input), rh_[i], false, line_);
             for (std::int64_t s = 0; s < p.samples; ++s) line_[s] *= static_cast<T>(-2.0 * layer.normaliser);
             terms[n_terms++] = by_rows<T>(line_, ones_.data(), 1, 1);
         }
@@ -316,8 +292,35 @@ bool Passes<T>::r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<
         multiply(p, layer.out, terms, n_terms, finish, l + 1 < depth ? rh_[i + 1] : r_outputs_);
         moves = true;
     }
-    if (!outputs) moves_[static_cast<std::size_t>(depth - 1)] = moves;
-    return moves;
+    if (last < depth) moves_[static_cast<std::size_t>(last)] = moves;
+    return v.folded && outputs ? folded_outputs(v, p) : moves;
+}
+
+// What Hv in layer l is made of, from Rd there (null: zero) and what r_forward() has left.
+template <class T>
+RSums<T> Passes<T>::sums_of(int l, const Panel<T>& p, const T* rd, bool gauss_newton, T* kept) {
+    const LayerPlace& place = net_.place(l);
+    const T* const r_input = rh_[static_cast<std::size_t>(l)];
+    RSums<T> sums;
+    sums.rd = rd;
+    if (rd) sums.pairs[sums.count++] = {rd, p.row(place.input), p.row(place.turned)};
+    if (gauss_newton || !moves_[static_cast<std::size_t>(l)]) return sums;
+    sums.pairs[sums.count++] = l < net_.n_conv() ? Pair<T>{p.row(place.delta), r_input} : kept_pair(l, p, p.row(place.delta), r_input, kept);
+    return sums;
+}
+
+// `left` and numbers of the inputs of layer l, which may be overwritten once they are kept.
+template <class T>
+Pair<T> Passes<T>::kept_pair(int l, const Panel<T>& p, const T* left, const T* right, T* kept) {
+    const LayerPlace& place = net_.place(l);
+    const std::int64_t in = net_.layers()[static_cast<std::size_t>(l)].in;
+    T* const to = kept + place.r_input * p.ld;
+    if (place.turned >= 0) {
+        kernels_.turn(p.samples, p.ld, in, right, to);
+        return {left, nullptr, to};
+    }
+    std::copy(right, right + in * p.ld, to);
+    return {left, to};
 }
 
 template <class T>
@@ -325,34 +328,36 @@ void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel
                            RSums<T>* found) {
     const auto kept_row = [&](std::int64_t row) { return kept + row * p.ld; };
     const T *rd = top ? kept_row(net_.place(net_.depth() - 1).r_delta) : nullptr, *re = nullptr;
-    for (int l = net_.depth() - 1;; --l) {
+    int l = net_.depth() - 1;
+    if (v.folded) {
+        found[l] = {{}, 0, rd};
+        found[--l] = folded_sums(p, rd, gauss_newton, kept);
+    }
+    for (;; --l) {
         const auto i = static_cast<std::size_t>(l);
         const NetLayer& layer = net_.layers()[i];
         const LayerPlace& place = net_.place(l);
-        RSums<T>& sums = found[l];
-        sums.count = 0;
-        sums.rd = rd;
-        if (rd) sums.pairs[sums.count++] = {rd, p.row(place.input), p.row(place.turned)};
-        if (!gauss_newton && moves_[i] && layer.is_conv()) {
-            sums.pairs[sums.count++] = {p.row(place.delta), rh_[i]};
-        } else if (!gauss_newton && moves_[i]) {
-            T* const right = kept_row(place.r_input);
-            if (place.turned >= 0) kernels_.turn(p.samples, p.ld, layer.in, rh_[i], right);
-            else std::copy(rh_[i], rh_[i] + layer.in * p.ld, right);
-            sums.pairs[sums.count++] = {p.row(place.delta), place.turned < 0 ? right : nullptr, place.turned < 0 ? nullptr : right};
-        }
+        const bool folded = v.folded && l == net_.folded();
+        if (!folded) found[l] = sums_of(l, p, rd, gauss_newton, kept);
         if (l == lowest) return;
 
         const NetLayer& under = net_.layers()[i - 1];
         const LayerPlace& below = net_.place(l - 1);
         Term<T> terms[2];
         int n_terms = 0;
-        if (!gauss_newton && v.backward[i]) terms[n_terms++] = v.back(l, p.row(place.delta), layer.out);
-        if (rd) terms[n_terms++] = w.back(l, rd, layer.out);
+        if (folded && v.folded_back && !gauss_newton) terms[n_terms++] = by_columns<T>(p.row(place.gated), v.folded_back, layer.out);
+        if (!folded && v.backward[i] && !gauss_newton) terms[n_terms++] = v.back(l, p.row(place.delta), layer.out);
+        if (!folded && rd) terms[n_terms++] = w.back(l, rd, layer.out);
         Finish<T> finish;
         const Pair<T> moved[2] = {{rd, p.row(place.input)}, {p.row(place.delta), rh_[i]}};
-        if (back_extra(l, p, re, moved + (rd ? 0 : 1), sums.count)) finish.before = extra_, finish.before_scale = T(1);
-        const bool comes = n_terms > 0 || finish.before, bends = !gauss_newton && below.curve >= 0 && moves_[i];
+        if (back_extra(l, p, re, moved + (rd ? 0 : 1), found[l].count)) finish.before = extra_, finish.before_scale = T(1);
+        const bool comes = n_terms > 0 || finish.before || rd, bends = !gauss_newton && below.curve >= 0 && moves_[i];
+        const auto finished = [&](T* to) {
+            if (folded && rd)
+                kernels_.combine(p.samples, p.ld, layer.in, p.row(net_.place(l + 1).delta), n_terms > 0 ? folded_product() : nullptr, rd,
+                                 p.row(place.slope), finish, to);
+            else multiply(p, layer.in, terms, n_terms, finish, to);
+        };
         if (!comes && !bends) {
             rd = re = nullptr;
             continue;
@@ -360,7 +365,7 @@ void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel
         if (under.is_conv()) {
             T *const e = re_[l % 2], *const next = rd_[i - 1];
             if (comes && layer.is_conv()) ConvPass<T>(net_, l, p).back(terms, n_terms, e);
-            else if (comes) multiply(p, layer.in, terms, n_terms, finish, e);
+            else if (comes) finished(e);
             ConvPass<T>(net_, l - 1, p).r_deltas(comes ? e : nullptr, bends ? rz_[i - 1] : nullptr, next);
             rd = next;
             re = nullptr;
@@ -370,14 +375,14 @@ void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel
         finish.gate = p.row(below.gate);
         finish.raw = under.skip != 0.0 ? re_[l % 2] : nullptr;
         T* const next = kept_row(below.r_delta);
-        multiply(p, layer.in, terms, n_terms, finish, next);
+        finished(next);
         re = finish.raw;
         rd = next;
     }
 }
 
-template void pack(const Network&, const float*, const std::vector<char>&, int, bool, Weights<float>&);
-template void pack(const Network&, const double*, const std::vector<char>&, int, bool, Weights<double>&);
+template void pack(const Network&, const float*, const std::vector<char>&, int, int, bool, Weights<float>&);
+template void pack(const Network&, const double*, const std::vector<char>&, int, int, bool, Weights<double>&);
 template class Passes<float>;
 template class Passes<double>;
 

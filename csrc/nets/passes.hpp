@@ -24,6 +24,10 @@ struct Weights {
     std::vector<const T*> forward, backward, bias;  // null: all zero, or not asked for
     std::vector<std::int64_t> step;                 // between rows of `forward`
     Array<T> storage;
+    // Of directions along which the net is folded (fold.hpp): A, packed by columns, and v b + w Rb; null: zero.
+    bool folded = false;
+    const T *folded_back = nullptr, *folded_bias = nullptr;
+    Array<T> folded_storage;
 
     // W_l h and W_l^T d.
     Term<T> ahead(int l, const T* h, std::int64_t in) const {
@@ -32,18 +36,36 @@ struct Weights {
     Term<T> back(int l, const T* d, std::int64_t out) const { return by_columns(d, backward[static_cast<std::size_t>(l)], out); }
 };
 
-// From parameters of the layers in `mask` (empty: all), to which much still points. Packs for the way back are made from layer
-// `backward_from` on. Offsets of the layers belong to parameters, not to directions.
-template <class T>
-void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, bool offsets, Weights<T>& to);
+// The columns of a matrix, value(row, column), as by_columns() reads them: tile by tile, zero past the last column.
+template <class T, class Value>
+void pack_columns(std::int64_t rows, std::int64_t columns, const Value& value, T* to) {
+    constexpr std::int64_t kRows = 64;  // whose lines stay in the first-level cache
+    for (std::int64_t first = 0; first < rows; first += kRows)
+        for (std::int64_t n = 0; n < columns; n += kTile) {
+            const std::int64_t end = first + kRows < rows ? first + kRows : rows, used = columns - n < kTile ? columns - n : kTile;
+            T* tile = to + n * rows + first * kTile;
+            for (std::int64_t k = first; k < end; ++k, tile += kTile) {
+                if (used == kTile)
+                    for (int j = 0; j < kTile; ++j) tile[j] = value(k, n + j);
+                else
+                    for (int j = 0; j < kTile; ++j) tile[j] = j < used ? value(k, n + j) : T(0);
+            }
+        }
+}
+inline std::int64_t packed_size(const NetLayer& layer) { return layer.out * ((layer.in + kTile - 1) / kTile * kTile); }
 
-// What Hv is in a layer: the sum over samples of the pairs, and of `rd` for biases (null: zero). Those of a convolution are summed by
-// Passes::add(), before these passes go on to another panel.
+// From parameters of the layers in `mask` (empty: all), to which much still points. Packs for the way back are made of the layers
+// [backward_from, backward_to). Offsets of the layers belong to parameters, not to directions.
+template <class T>
+void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, int backward_to, bool offsets, Weights<T>& to);
+
+// What Hv is in a layer, or Q in a folded one: the sum over samples of the pairs, and for biases of `rd` (null: zero), times the row `along`
+// if there is one. Those of a convolution are summed by Passes::add(), before these passes go on to another panel.
 template <class T>
 struct RSums {
     Pair<T> pairs[2];
     int count = 0;
-    const T* rd = nullptr;
+    const T *rd = nullptr, *along = nullptr;
 };
 
 template <class T>
@@ -55,6 +77,8 @@ public:
     void forward(const Weights<T>& w, const Panel<T>& p, T* outputs);
     // From the deltas of the last layer to all others; curves take in dL/dh.
     void backward(const Weights<T>& w, const Panel<T>& p);
+    // After both, D and E of a net that folds (fold.hpp).
+    void fold(const Weights<T>& w, const Panel<T>& p);
     // Adds the sum over samples of d h^T, in the order of the parameters.
     void gradient(const Panel<T>& p, T* out);
 
@@ -77,6 +101,11 @@ public:
 private:
     void reserve(const Panel<T>& p);
     void multiply(const Panel<T>& p, std::int64_t n_out, const Term<T>* terms, int n_terms, const Finish<T>& finish, T* out);
+    bool folded_outputs(const Weights<T>& v, const Panel<T>& p);
+    RSums<T> folded_sums(const Panel<T>& p, const T* r, bool gauss_newton, T* kept);
+    RSums<T> sums_of(int l, const Panel<T>& p, const T* rd, bool gauss_newton, T* kept);
+    Pair<T> kept_pair(int l, const Panel<T>& p, const T* left, const T* right, T* kept);
+    T* folded_product() const { return re_[(net_.folded() + 1) % 2]; }  // A^T g
     bool back_extra(int l, const Panel<T>& p, const T* e, const Pair<T>* pairs, int n_pairs);
 
     const Network& net_;

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <utility>
 #include <vector>
 
@@ -68,6 +69,48 @@ inline void check_differences(Problem& p, double tolerance) {
         scale = std::fmax(scale, std::fabs(hv[i]));
     }
     CHECK(worst < tolerance * scale);
+}
+
+// Products by blocks of layers, all pairs of sets of layers, against single entries, which are never folded (fold.hpp): residual part,
+// with curvature of the loss, with it alone.
+inline void check_blocks(Problem& p) {
+    const auto d = numbers<double>(p.count * p.net.dim_out(), 40), curvature = numbers<double>(p.count * p.net.dim_out(), 41);
+    const std::int64_t size = p.net.size();
+    const auto n = static_cast<std::size_t>(size);
+    std::vector<std::int64_t> row, column;
+    for (std::int64_t j = 0; j < size; ++j)
+        for (std::int64_t i = 0; i < size; ++i) row.push_back(i), column.push_back(j);
+    const auto v = numbers<double>(2 * size, 3);
+    for (int part = 0; part < 3; ++part) {
+        LossDerivatives loss;
+        loss.first = d.data();
+        loss.diagonal = part > 0 ? curvature.data() : nullptr;
+        const NetHessian<double> h(p.net, p.theta.data(), {p.x.data(), p.count}, loss, part == 2, 0.0, p.team);
+        std::vector<double> dense(n * n);  // by columns
+        h.entries(row.data(), column.data(), size * size, false, dense.data(), p.team);
+        double largest = 0.0, worst = 0.0;
+        for (double x : dense) largest = std::fmax(largest, std::fabs(x));
+        for (int rows = 1; rows < 1 << p.net.depth(); ++rows)
+            for (int columns = 1; columns < 1 << p.net.depth(); ++columns) {
+                LayerMask masks[2];
+                std::vector<std::int64_t> parameters[2];
+                for (int l = 0; l < p.net.depth(); ++l)
+                    for (int side = 0; side < 2; ++side) {
+                        masks[side].push_back((side == 0 ? rows : columns) >> l & 1);
+                        for (std::int64_t i = p.net.place(l).begin; masks[side].back() && i < p.net.place(l).end; ++i) parameters[side].push_back(i);
+                    }
+                const std::size_t out = parameters[0].size(), in = parameters[1].size();
+                std::vector<double> y(2 * out, 99.0);
+                h.apply(v.data(), y.data(), 2, masks[0], masks[1], p.team);
+                for (std::size_t c = 0; c < 2; ++c)
+                    for (std::size_t i = 0; i < out; ++i) {
+                        double sum = 0.0;
+                        for (std::size_t j = 0; j < in; ++j) sum += dense[static_cast<std::size_t>(parameters[1][j]) * n + static_cast<std::size_t>(parameters[0][i])] * v[c * in + j];
+                        worst = std::fmax(worst, std::fabs(y[c * out + i] - sum));
+                    }
+            }
+        CHECK(largest > 0.0 && worst < 1e-13 * largest * static_cast<double>(size));  // sums of `size` terms and of some hundred samples
+    }
 }
 
 }  // namespace nnqft

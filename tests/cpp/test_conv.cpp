@@ -110,6 +110,14 @@ TEST(products_are_differences_of_gradients) {
     check_products({strided, narrow, dense(2, 1)});
 }
 
+TEST(folded_products_equal_single_entries) {
+    for (Activation activation : {Activation::relu, Activation::tanh}) {
+        Problem p({conv(2, 4, 4, 3, 3, activation), dense(12, 5, Activation::relu), dense(5, 1)}, 21);
+        CHECK(p.net.folded() == 1);
+        check_blocks(p);
+    }
+}
+
 TEST(convolutions_that_do_not_fit_are_refused) {
     const auto refused = [](std::vector<NetLayer> layers) {
         try {

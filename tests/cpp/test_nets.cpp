@@ -54,6 +54,42 @@ void check_shape(const NetKernels<T>& kernels, std::int64_t samples, std::int64_
     for (int i = 0; i < 2; ++i) kernels.outer(samples, ld, n_out, inner, pairs + i, 1, false, fresh[i].data(), step);
     kernels.row_sums(samples, ld, n_out, panel.data(), rows.data());
 
+    std::vector<T> dots(static_cast<std::size_t>(ld), T(2)), mixed(raw.size(), T(99)), mixed_raw(raw.size());
+    kernels.column_dots(samples, ld, n_out, panel.data(), out.data(), true, dots.data());
+    Finish<T> bent;
+    bent.gate = bent.curve = bent.other = panel.data();
+    bent.raw = mixed_raw.data();
+    kernels.combine(samples, ld, n_out, y.data(), panel.data(), y.data() + ld, out.data(), bent, mixed.data());
+    bool dotted = true, mixes = true;
+    for (std::int64_t s = 0; s < ld; ++s) {
+        double sum = 2.0;
+        for (std::int64_t n = 0; n < n_out; ++n) {
+            const auto at = static_cast<std::size_t>(n * ld + s);
+            const double a = y[static_cast<std::size_t>(s)], b = y[static_cast<std::size_t>(ld + s)], p = panel[at], x = a * p + b * out[at];
+            sum += p * out[at];
+            const double bound = eps * (8.0 + 8.0 * std::fabs(static_cast<double>(out[at])));
+            mixes = mixes && (s < samples ? std::fabs(mixed_raw[at] - x) < bound && std::fabs(mixed[at] - (p * x + p * p)) < bound : mixed[at] == T(99));
+        }
+        dotted = dotted && (s < samples ? std::fabs(dots[static_cast<std::size_t>(s)] - sum) < eps * 100.0 * static_cast<double>(n_out * inner) : dots[static_cast<std::size_t>(s)] == T(2));
+    }
+    CHECK(dotted);
+    CHECK(mixes);
+    for (int null = 0; null < 3; ++null) {  // everything there, no a, no k
+        std::vector<T> to = numbers<T>(inner, 60);
+        const T* const k = null == 2 ? nullptr : w.data();
+        double sum = 0.0;
+        for (std::int64_t i = 0; i < inner; ++i)
+            sum += static_cast<double>(x[static_cast<std::size_t>(i)]) * to[static_cast<std::size_t>(i)] +
+                   (null > 0 ? 0.0 : static_cast<double>(panel[static_cast<std::size_t>(i % ld)]) * w[static_cast<std::size_t>(i)]);
+        std::vector<T> a;
+        for (std::int64_t i = 0; i < inner; ++i) a.push_back(panel[static_cast<std::size_t>(i % ld)]);
+        const std::vector<T> old = to;
+        CHECK(std::fabs(kernels.blend(inner, T(0.5), k, T(2), to.data(), null == 1 ? nullptr : a.data(), x.data()) - sum) < eps * 4.0 * static_cast<double>(inner));
+        bool blended = true;
+        for (std::size_t i = 0; i < to.size(); ++i) blended = blended && std::fabs(to[i] - (2.0 * old[i] + (k ? 0.5 * k[i] : 0.0))) < 4.0 * eps;
+        CHECK(blended);
+    }
+
     bool products = true, outers = true, totals = true, padding = true;
     for (std::int64_t n = 0; n < n_out; ++n) {
         double total = 1.0;
@@ -136,6 +172,31 @@ TEST(products_are_differences_of_gradients) {
     std::vector<NetLayer> gauss = {layer(3, 4, Activation::exp), layer(4, 4, Activation::exp), layer(4, 2, Activation::identity)};
     gauss[0].normaliser = 0.2, gauss[1].normaliser = 0.1, gauss[1].offset = 0.3, gauss[1].skip = 0.25;
     check_products(gauss);
+}
+
+TEST(folded_products_equal_single_entries) {
+    const auto relu = Activation::relu, leaky = Activation::leaky_relu, identity = Activation::identity;
+    const auto check = [](std::vector<NetLayer> layers, bool folds, std::int64_t samples = 37) {
+        layers.back().bias = layers.front().bias;
+        Problem p(std::move(layers), samples);
+        CHECK((p.net.folded() >= 0) == folds);
+        check_blocks(p);
+    };
+    for (bool bias : {true, false}) {
+        check({layer(3, 5, relu, bias), layer(5, 7, relu, bias), layer(7, 1, identity)}, true);
+        check({layer(3, 5, Activation::tanh, !bias), layer(5, 3, relu, bias), layer(3, 1, identity)}, true);  // curves below
+        check({layer(4, 9, relu, bias), layer(9, 1, identity)}, true);
+        check({layer(2, 1, relu, bias), layer(1, 1, identity)}, true, 1);
+    }
+    std::vector<NetLayer> skips = {layer(4, 4, relu), layer(4, 4, Activation::erf), layer(4, 6, leaky), layer(6, 1, identity)};
+    skips[1].skip = 0.5, skips[2].amplitude = {0.5, 1.0, 2.0, 3.0, 0.0, -1.0}, skips[2].activation_params = {0.1};
+    check(skips, true);
+    check({layer(3, 140, relu), layer(140, 3, relu), layer(3, 1, identity)}, true);  // two slices of columns
+    std::vector<NetLayer> normalised = {layer(3, 4, relu), layer(4, 4, relu), layer(4, 1, identity)};
+    normalised[2].normaliser = 0.1;
+    check(normalised, false);
+    check({layer(3, 5, relu), layer(5, 4, relu), layer(4, 2, identity)}, false);
+    check({layer(3, 5, relu), layer(5, 4, Activation::tanh), layer(4, 1, identity)}, false);
 }
 
 TEST(layers_that_do_not_fit_are_refused) {

@@ -136,8 +136,9 @@ class Hessian(HessianBlock):
 
     Notes
     -----
-    A product costs 6 F - 4 F_1 for a hinge loss, F the flops of a forward pass through the active samples and F_1 those of the first
-    layer. Memory: about six times the activities of all active samples. For ReLU nets without biases H theta =
+    A product costs 6 F - 4 F_1, F the flops of a forward pass through the active samples and F_1 those of the first layer. Of a net with
+    one output behind a ReLU (leaky ReLU) layer, F_m, it costs 6 F - 4 F_1 - 4 F_m: that layer's activities are linear in its weights, and
+    sums over samples that do not know the vector are kept. Memory: about six times the activities of all active samples. For ReLU nets without biases H theta =
     (depth - 1) gradient; the diagonal blocks of the residual part vanish, so tr H = tr GGN for every loss.
     B. A. Pearlmutter, Neural Computation 6 (1994) 147; N. N. Schraudolph, Neural Computation 14 (2002) 1723 for Gauss-Newton.
 

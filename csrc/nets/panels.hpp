@@ -1,0 +1,62 @@
+// Samples in panels, and what their forward and backward passes in float64 give: outputs and gradients.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/team.hpp"
+#include "nets/passes.hpp"
+
+namespace nnqft {
+
+// Row-major float64: inputs (count, dim_in).
+struct Samples {
+    const double* inputs = nullptr;
+    std::int64_t count = 0;
+};
+
+// f(x_i): (count, dim_out).
+void net_outputs(const Network& net, const double* theta, const Samples& x, double* outputs, Team& team);
+// sum_i J_i^T first_i, first: (count, dim_out).
+void net_gradient(const Network& net, const double* theta, const Samples& x, const double* first, double* gradient, Team& team);
+
+// How samples are cut into panels, of whole stripes: by the size of the problem alone.
+struct Cut {
+    std::int64_t count, stripe, stripes, panels, ld;
+    Cut(std::int64_t count, const Network& net);
+    std::int64_t begin(std::int64_t panel) const { return stripes * panel / panels * stripe; }
+    std::int64_t used(std::int64_t panel) const { return (begin(panel + 1) < count ? begin(panel + 1) : count) - begin(panel); }
+    std::int64_t samples(std::int64_t panel) const { return used(panel) < 1 ? kPanelUnit : (used(panel) + kPanelUnit - 1) / kPanelUnit * kPanelUnit; }
+};
+
+// Sums over panels go by slots of panels, and over slots in order: how many, for sums of `size` numbers that take `flops`.
+std::int64_t slots_of(std::int64_t panels, std::int64_t size, double flops);
+
+// `count` rows of `from` (row-major, `width` each), number `first` and on, as columns of a panel, zero beyond.
+void load_columns(const double* from, std::int64_t width, std::int64_t first, std::int64_t count, std::int64_t ld, double* to);
+// The inputs of `count` samples, number `first` and on, in their place in a panel.
+void load_inputs(const Network& net, const Samples& x, std::int64_t first, std::int64_t count, const Panel<double>& panel);
+
+// One worker's panel in float64, with its passes.
+struct PanelWork {
+    Passes<double> passes;
+    std::vector<double> data, outputs;
+    std::vector<std::int32_t> index;
+    Panel<double> panel;
+    PanelWork(const Network& net, const Cut& cut, std::int64_t more_rows = 0)
+        : passes(net), data(static_cast<std::size_t>((net.rows() + more_rows) * cut.ld)), outputs(static_cast<std::size_t>(net.dim_out() * cut.ld)),
+          index(static_cast<std::size_t>(net.indices() * cut.ld)), panel{data.data(), 0, cut.ld, index.data()} {}
+};
+
+template <class Body>  // body(panel, PanelWork&)
+void over_panels(const Network& net, const Cut& cut, std::int64_t more_rows, Team& team, const Body& body) {
+    std::vector<std::unique_ptr<PanelWork>> works(team.threads());
+    team.run(cut.panels, [&](std::int64_t panel, unsigned worker) {
+        if (!works[worker]) works[worker] = std::make_unique<PanelWork>(net, cut, more_rows);
+        works[worker]->panel.samples = cut.samples(panel);
+        body(panel, *works[worker]);
+    });
+}
+
+}  // namespace nnqft
