@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from . import _core, _store
+from ._checks import integer
 from ._exact import Moments, exact_moments
 from ._plan import Plan, make_plan
 from ._version import __version__
@@ -29,7 +30,7 @@ class _Views:
         return self._plan.orders
 
     def _check(self, n):
-        if n not in self.orders:
+        if integer("order", n, 0, 1 << 31) not in self.orders:
             raise ArgumentError(f"order {n} is not at hand; this result has {self.orders}")
 
     @cached_property

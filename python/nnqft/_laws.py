@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from math import comb, inf, isfinite
+from math import comb, inf
 
 import numpy as np
 
@@ -114,7 +114,9 @@ class TensorLaw:
         if std == 0:
             return {"law": "zero", "scale": 0.0, "nu": 0.0}
         scale = std * (3.0**0.5 if self.kind == "uniform" else 1.0)
-        if not isfinite(scale) or not np.float32(scale) > 0 or not np.isfinite(np.float32(scale)):
+        with np.errstate(over="ignore"):
+            single = np.float32(scale)
+        if not (single > 0 and np.isfinite(single)):
             raise ArgumentError(f"a standard deviation of {std} does not fit the float32 draws: rescale inputs and sigmas")
         return {"law": self.kind, "scale": scale, "nu": self.nu or 0.0}
 

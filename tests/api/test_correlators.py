@@ -294,6 +294,7 @@ print(result.n_nets, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     (lambda: erf_net(3, dim_in=1, weight_law={"input": np.ones((2, 4, 1))}).draw(0), ShapeError, r"expected \(n_nets, 3, 1\)"),
     (lambda: correlators(erf_net(3, dim_in=1, weight_law={"input": np.ones((2, 3, 1))}), X, n_nets=5), ArgumentError, "array holds 2"),
     (lambda: relu_net(3, dim_in=1, sigma_w=1e-60).draw(0), ArgumentError, "does not fit the float32 draws"),
+    (lambda: relu_net(3, dim_in=1, sigma_w=1e200).draw(0), ArgumentError, "does not fit the float32 draws"),
 ])  # fmt: skip
 def test_bad_input_gets_a_precise_exception(call, error, message):
     with pytest.raises(error, match=message):
@@ -305,6 +306,8 @@ def test_views_refuse_orders_that_were_not_measured():
     for view in (result.full, result.connected, result.gp, result.deviation, result.background):
         with pytest.raises(ArgumentError, match="this result has"):
             view(6)
+        with pytest.raises(ArgumentError, match="order must be an integer"):
+            view(4.0)
     with pytest.raises(ArgumentError, match="neuron"):
         result.at_width(5)
     with pytest.raises(ArgumentError, match="'measured' or 'exact'"):
