@@ -43,4 +43,11 @@ private:
     std::size_t size_ = 0;
 };
 
+// Room for `count` numbers, the array's old ones or new ones.
+template <class T>
+T* room(Array<T>& array, std::size_t count) {
+    if (array.size() < count) array = Array<T>(count);
+    return array.data();
+}
+
 }  // namespace nnqft

@@ -32,7 +32,7 @@ const ConvKernels<double>& conv_kernels<double>() {
 
 template <class T>
 ConvPass<T>::ConvPass(const Network& net, int l, const Panel<T>& panel)
-    : layer_(net.layers()[static_cast<std::size_t>(l)]), plan_(net.plan(l)), place_(net.place(l)), kernels_(conv_kernels<T>()), panel_(panel),
+    : layer_(net.layer(l)), plan_(net.plan(l)), place_(net.place(l)), kernels_(conv_kernels<T>()), panel_(panel),
       per_sample_(layer_.conv.filters * plan_.capacity), scale_(T(1) / static_cast<T>(layer_.conv.mean.height * layer_.conv.mean.width)) {
     const bool image = plan_.next_image > 0;
     sample_step_ = image ? plan_.next_image : 1;

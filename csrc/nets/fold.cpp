@@ -7,15 +7,14 @@ namespace nnqft {
 template <class T>
 void fold(const Network& net, const Weights<T>& w, bool ask, Weights<T>& v) {
     const auto m = static_cast<std::size_t>(net.folded());
-    const NetLayer& layer = net.layers()[m];
+    const NetLayer& layer = net.layer(net.folded());
     const T *const W = w.forward[m], *const V = v.forward[m], *const w_last = w.forward[m + 1], *const v_last = v.forward[m + 1];
     const T *const b = w.bias[m], *const r_b = v.bias[m];
     const std::int64_t step = w.step[m], v_step = v.step[m], packed = packed_size(layer);
     v.folded = true;
     v.folded_back = v.folded_bias = nullptr;
     if (!ask) return;
-    if (static_cast<std::int64_t>(v.folded_storage.size()) < packed + layer.out) v.folded_storage = Array<T>(static_cast<std::size_t>(packed + layer.out));
-    T* const back = v.folded_storage.data();
+    T* const back = room(v.folded_storage, static_cast<std::size_t>(packed + layer.out));
     const auto by_w = [&](std::int64_t n, std::int64_t k) { return w_last[n] * V[n * v_step + k]; };
     const auto by_v = [&](std::int64_t n, std::int64_t k) { return v_last[n] * W[n * step + k]; };
     if (V && v_last) pack_columns(layer.out, layer.in, [&](std::int64_t n, std::int64_t k) { return by_w(n, k) + by_v(n, k); }, back);
@@ -33,7 +32,7 @@ void unfold(const Network& net, const Weights<T>& w, const Weights<T>& v, std::i
             std::int64_t columns, const T* k, T* q, T* dots) {
     const NetKernels<T>& kernels = net_kernels<T>();
     const auto m = static_cast<std::size_t>(net.folded());
-    const std::int64_t in = net.layers()[m].in;
+    const std::int64_t in = net.layer(net.folded()).in;
     const T *const V = v.forward[m], *const v_last = v.forward[m + 1];
     for (std::int64_t n = first; n < first + rows; ++n, q += in)
         dots[n] = kernels.blend(columns, v_last ? v_last[n] : T(0), k ? std::exchange(k, k + in) : nullptr, w.forward[m + 1][n], q,
@@ -43,7 +42,7 @@ void unfold(const Network& net, const Weights<T>& w, const Weights<T>& v, std::i
 template <class T>
 void Passes<T>::fold(const Weights<T>& w, const Panel<T>& p) {
     const int m = net_.folded();
-    const NetLayer& layer = net_.layers()[static_cast<std::size_t>(m)];
+    const NetLayer& layer = net_.layer(m);
     const LayerPlace& place = net_.place(m);
     const T *const first = p.row(net_.place(m + 1).delta), *const last = w.forward[static_cast<std::size_t>(m + 1)];
     T* const weighted = re_[0];
@@ -63,7 +62,7 @@ template <class T>
 bool Passes<T>::folded_outputs(const Weights<T>& v, const Panel<T>& p) {
     const int m = net_.folded();
     const auto i = static_cast<std::size_t>(m);
-    const NetLayer& layer = net_.layers()[i];
+    const NetLayer& layer = net_.layer(m);
     const LayerPlace& place = net_.place(m);
     Finish<T> finish;  // on top of what is there
     const auto dots = [&](const T* a, const T* b) {
@@ -98,7 +97,7 @@ RSums<T> Passes<T>::folded_sums(const Panel<T>& p, const T* r, bool gauss_newton
         sums.pairs[0] = kept_pair(m, p, p.row(place.gated), r_input, kept);
         return sums;
     }
-    kernels_.combine(p.samples, p.ld, net_.layers()[static_cast<std::size_t>(m)].in, p.row(net_.place(m + 1).delta), r_input, r, p.row(place.input),
+    kernels_.combine(p.samples, p.ld, net_.layer(m).in, p.row(net_.place(m + 1).delta), r_input, r, p.row(place.input),
                      {}, extra_);
     sums.pairs[0] = kept_pair(m, p, p.row(place.gate), extra_, kept);
     sums.rd = p.row(place.gate);
@@ -106,11 +105,12 @@ RSums<T> Passes<T>::folded_sums(const Panel<T>& p, const T* r, bool gauss_newton
     return sums;
 }
 
-#define NNQFT_FOLD(T)                                                                                                                          \
-    template void fold(const Network&, const Weights<T>&, bool, Weights<T>&);                                                                  \
-    template void unfold(const Network&, const Weights<T>&, const Weights<T>&, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const T*, T*, T*); \
-    template void Passes<T>::fold(const Weights<T>&, const Panel<T>&);                                                                         \
-    template bool Passes<T>::folded_outputs(const Weights<T>&, const Panel<T>&);                                                               \
+#define NNQFT_FOLD(T)                                                                                                                 \
+    template void fold(const Network&, const Weights<T>&, bool, Weights<T>&);                                                         \
+    template void unfold(const Network&, const Weights<T>&, const Weights<T>&, std::int64_t, std::int64_t, std::int64_t, std::int64_t, \
+                         const T*, T*, T*);                                                                                           \
+    template void Passes<T>::fold(const Weights<T>&, const Panel<T>&);                                                                \
+    template bool Passes<T>::folded_outputs(const Weights<T>&, const Panel<T>&);                                                      \
     template RSums<T> Passes<T>::folded_sums(const Panel<T>&, const T*, bool, T*);
 NNQFT_FOLD(float)
 NNQFT_FOLD(double)

@@ -38,7 +38,7 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
     if (static_cast<double>(stride_) * static_cast<double>(cut_.panels) > 0x1p44)
         throw ArgumentError("activities of so many samples do not fit into memory");
     pack(net_, theta_.data(), {}, 0, net_.depth(), true, weights_);
-    flops_ = (12.0 * net_.products() - (net_.folded() < 0 ? 0.0 : 8.0 * net_.layers()[static_cast<std::size_t>(net_.folded())].products())) *
+    flops_ = (12.0 * net_.products() - (net_.folded() < 0 ? 0.0 : 8.0 * net_.layer(net_.folded()).products())) *
              static_cast<double>(cut_.count);
     slots_ = net_.has_conv() ? slots_of(cut_.panels, net_.size(), flops_) : cut_.panels;
     cache_ = Array<T>(static_cast<std::size_t>(stride_ * cut_.panels));
@@ -91,13 +91,15 @@ void NetHessian<T>::sum_constant(Team& team) {
     std::vector<RSums<T>> found(static_cast<std::size_t>(cut_.panels * net_.depth()));
     for (std::int64_t index = 0; index < cut_.panels; ++index) {
         const Panel<T> p = panel(index);
-        found[static_cast<std::size_t>(index * net_.depth() + m)] = {{{p.row(place.gated), p.row(place.input), p.row(place.turned)}}, 1, p.row(place.gated)};
+        const Pair<T> pair = {p.row(place.gated), p.row(place.input), p.row(place.turned)};
+        found[static_cast<std::size_t>(index * net_.depth() + m)] = {{pair}, 1, pair.left};
     }
     std::vector<NetBlock> blocks;
-    cut_layer(m, net_.layers()[static_cast<std::size_t>(m)], 0, blocks);
+    cut_layer(m, net_.layer(m), 0, blocks);
     for (std::int64_t panel = 0; panel < cut_.panels; panel += kPanelsPerBlock)
         team.run(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t block, unsigned) {
-            sum_over_panels(blocks[static_cast<std::size_t>(block)], panel, std::min(panel + kPanelsPerBlock, cut_.panels), found.data(), constant_.data());
+            const std::int64_t last = std::min(panel + kPanelsPerBlock, cut_.panels);
+            sum_over_panels(blocks[static_cast<std::size_t>(block)], panel, last, found.data(), constant_.data());
         });
 }
 
@@ -119,7 +121,7 @@ int NetHessian<T>::layer_of(std::int64_t parameter) const {
 // L'' times R of the outputs. False: zero.
 template <class T>
 bool NetHessian<T>::r_top(const Passes<T>& passes, const Panel<T>& p, T* out) const {
-    if (!diagonal_ && !rank_one_ && !matrix_) return false;
+    if (!curved()) return false;
     const std::int64_t dim = net_.dim_out();
     const T *const rf = passes.r_outputs(), *top = p.row(net_.rows());
     std::fill(out, out + dim * cut_.ld, T(0));
@@ -158,8 +160,7 @@ std::unique_ptr<typename NetHessian<T>::Workspace> NetHessian<T>::borrow(unsigne
     if (space->directions.size() < static_cast<std::size_t>(vectors)) space->directions.resize(static_cast<std::size_t>(vectors));
     const std::int64_t panels = vectors * cut_.panels;
     if (space->found.size() < static_cast<std::size_t>(panels * net_.depth())) space->found.resize(static_cast<std::size_t>(panels * net_.depth()));
-    const auto kept = static_cast<std::size_t>(panels * net_.r_rows() * cut_.ld);
-    if (space->kept.size() < kept) space->kept = Array<T>(kept);
+    room(space->kept, static_cast<std::size_t>(panels * net_.r_rows() * cut_.ld));
     return space;
 }
 
@@ -173,7 +174,7 @@ void NetHessian<T>::give_back(std::unique_ptr<Workspace> workspace) const {
 template <class T>
 void NetHessian<T>::sum_over_panels(const NetBlock& block, std::int64_t first, std::int64_t last, const RSums<T>* found, T* y) const {
     const NetKernels<T>& kernels = net_kernels<T>();
-    const NetLayer& layer = net_.layers()[static_cast<std::size_t>(block.layer)];
+    const NetLayer& layer = net_.layer(block.layer);
     T *const to = y + block.begin + block.row * layer.in + block.column, *const biases = y + block.begin + layer.in * layer.out + block.row;
     const bool bias = layer.bias && block.column == 0;
     bool add = first > 0;
@@ -202,7 +203,7 @@ void NetHessian<T>::sum_over_panels(const NetBlock& block, std::int64_t first, s
 template <class T>
 void NetHessian<T>::unfold_last(const Weights<T>& v, std::int64_t slices, const T* dots, T* q, T* last) const {
     const auto m = static_cast<std::size_t>(net_.folded());
-    const NetLayer& layer = net_.layers()[m];
+    const NetLayer& layer = net_.layer(net_.folded());
     const T *const w_last = weights_.forward[m + 1], *const v_last = v.forward[m + 1], *const b = weights_.bias[m], *const r_b = v.bias[m];
     const T* const k = gauss_newton_ ? nullptr : constant_.data() + layer.weights();
     for (std::int64_t n = 0; n < layer.out; ++n) {
@@ -216,106 +217,119 @@ void NetHessian<T>::unfold_last(const Weights<T>& v, std::int64_t slices, const 
     }
 }
 
+// Where the layers named lie in Hv, and what is summed how. Blocks of the folded layer are needed for the last layer, too.
+template <class T>
+typename NetHessian<T>::Plan NetHessian<T>::plan(const LayerMask& rows, const LayerMask& columns, std::int64_t n_vectors) const {
+    Plan plan;
+    plan.in = size(columns);
+    plan.lowest = net_.depth();
+    for (int l = 0; l < net_.depth(); ++l) {
+        const bool asked = rows.empty() || rows[static_cast<std::size_t>(l)];
+        plan.begin.push_back(asked ? plan.out : -1);
+        if (!asked) continue;
+        const std::int64_t width = net_.place(l).end - net_.place(l).begin;
+        plan.out += width;
+        plan.lowest = std::min(plan.lowest, l);
+        if (l < net_.n_conv()) plan.summed += width;
+        else cut_layer(l, net_.layer(l), plan.begin.back(), plan.blocks);
+    }
+    const int m = net_.folded();
+    if (m >= 0 && plan.at(m) < 0 && plan.begin.back() >= 0) {
+        plan.apart = net_.place(m).end - net_.place(m).begin;
+        plan.lowest = std::min(plan.lowest, m);
+        cut_layer(m, net_.layer(m), 0, plan.blocks);
+    }
+    for (const NetBlock& block : plan.blocks)
+        if (block.layer == m) plan.slices = std::max(plan.slices, block.slice + 1);
+    const std::int64_t most = kTogether / std::max(cut_.panels * net_.r_rows() * cut_.ld, slots_ * plan.summed);
+    plan.together = std::clamp<std::int64_t>(most, 1, std::min<std::int64_t>(n_vectors, 32));
+    return plan;
+}
+
 template <class T>
 void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerMask& rows, const LayerMask& columns, Team& team) const {
-    const std::int64_t in = size(columns), out = size(rows);
-    std::vector<std::int64_t> begin(static_cast<std::size_t>(net_.depth()), -1);  // of a layer in a vector of Y
-    int lowest = net_.depth();
-    for (std::int64_t l = net_.depth() - 1, end = out; l >= 0; --l)
-        if (rows.empty() || rows[static_cast<std::size_t>(l)]) {
-            end -= net_.place(static_cast<int>(l)).end - net_.place(static_cast<int>(l)).begin;
-            begin[static_cast<std::size_t>(l)] = end;
-            lowest = static_cast<int>(l);
-        }
-    if (out == 0 || n_vectors == 0) return;
-    if (in == 0) std::fill(Y, Y + out * n_vectors, T(0));
-    if (in == 0) return;
-
-    std::vector<NetBlock> blocks;
-    for (int l = std::max(lowest, net_.n_conv()); l < net_.depth(); ++l)
-        if (const auto i = static_cast<std::size_t>(l); begin[i] >= 0) cut_layer(l, net_.layers()[i], begin[i], blocks);
-    const int m = net_.folded();
-    const bool curved = diagonal_ || rank_one_ || matrix_, folds = m >= 0;
-    const bool apart = folds && begin[static_cast<std::size_t>(m)] < 0 && begin.back() >= 0;  // Q is needed, but has no place in Y
-    if (apart) cut_layer(m, net_.layers()[static_cast<std::size_t>(m)], 0, blocks);
-    std::int64_t slices = 0;
-    for (const NetBlock& block : blocks)
-        if (block.layer == m) slices = std::max(slices, block.slice + 1);
-
-    const std::int64_t depth = net_.depth(), r_size = net_.r_rows() * cut_.ld;
-    std::int64_t summed = 0;  // parameters of convolutions, summed by slots of panels while these are in the cache
-    for (int l = lowest; l < net_.n_conv(); ++l)
-        if (begin[static_cast<std::size_t>(l)] >= 0) summed += net_.place(l).end - net_.place(l).begin;
-    const std::int64_t most = kTogether / std::max(cut_.panels * r_size, slots_ * summed);
-    const std::int64_t together = std::clamp<std::int64_t>(most, 1, std::min<std::int64_t>(n_vectors, 32));
-    std::unique_ptr<Workspace> space = borrow(team.threads(), together);
-    const auto n_sums = static_cast<std::size_t>(together * slots_ * summed);
-    if (space->sums.size() < n_sums) space->sums = Array<T>(n_sums);
-    const std::int64_t q_size = apart ? net_.place(m).end - net_.place(m).begin : 0, n_dots = folds ? slices * net_.layers()[static_cast<std::size_t>(m)].out : 0;
-    if (static_cast<std::int64_t>(space->folded.size()) < together * q_size) space->folded = Array<T>(static_cast<std::size_t>(together * q_size));
-    if (static_cast<std::int64_t>(space->dots.size()) < together * n_dots) space->dots = Array<T>(static_cast<std::size_t>(together * n_dots));
-    const int backward_from = gauss_newton_ ? net_.depth() : lowest + 1;
-    for (std::int64_t first = 0; first < n_vectors; first += together) {
-        const std::int64_t n = std::min(together, n_vectors - first);
+    if (n_vectors == 0) return;
+    const Plan plan = this->plan(rows, columns, n_vectors);
+    if (plan.in == 0) std::fill(Y, Y + plan.out * n_vectors, T(0));
+    if (plan.in == 0 || plan.out == 0) return;
+    std::unique_ptr<Workspace> space = borrow(team.threads(), plan.together);
+    const int folded = net_.folded(), backward_from = gauss_newton_ ? net_.depth() : plan.lowest + 1;
+    for (std::int64_t first = 0; first < n_vectors; first += plan.together) {
+        const std::int64_t n = std::min(plan.together, n_vectors - first);
         team.run(n, [&](std::int64_t c, unsigned) {
             Weights<T>& v = space->directions[static_cast<std::size_t>(c)];
-            pack(net_, X + (first + c) * in, columns, backward_from, folds ? m : net_.depth(), false, v);
-            if (folds) fold(net_, weights_, curved || lowest < m, v);
+            pack(net_, X + (first + c) * plan.in, columns, backward_from, folded < 0 ? net_.depth() : folded, false, v);
+            if (folded >= 0) fold(net_, weights_, curved() || plan.lowest < folded, v);
         });
-        team.run(n * slots_, [&](std::int64_t task, unsigned worker) {
-            Passes<T>& pass = space->of(net_, worker);
-            const std::int64_t c = task / slots_, slot = task % slots_;
-            const Weights<T>& v = space->directions[static_cast<std::size_t>(c)];
-            T* const sums = space->sums.data() + task * summed;
-            if (summed > 0) std::fill(sums, sums + summed, T(0));
-            for (std::int64_t index = cut_.panels * slot / slots_; index < cut_.panels * (slot + 1) / slots_; ++index) {
-                const Panel<T> p = panel(index);
-                T* const kept = space->kept.data() + (c * cut_.panels + index) * r_size;
-                RSums<T>* const found = space->found.data() + (c * cut_.panels + index) * depth;
-                const bool moves = pass.r_forward(weights_, v, p, curved);
-                const bool top = moves && r_top(pass, p, kept + net_.place(net_.depth() - 1).r_delta * cut_.ld);
-                pass.r_backward(weights_, v, p, top, gauss_newton_, apart ? std::min(lowest, m) : lowest, kept, found);
-                for (int l = lowest; l < net_.n_conv(); ++l)
-                    if (const auto i = static_cast<std::size_t>(l); begin[i] >= 0) pass.add(l, p, found[l], sums + begin[i]);
-            }
-        });
-        for (std::int64_t c = 0; c < n && summed > 0; ++c) {
-            T* const y = Y + (first + c) * out;
-            const T* const sums = space->sums.data() + c * slots_ * summed;
-            std::copy(sums, sums + summed, y);
+        r_passes(plan, n, *space, team);
+        for (std::int64_t c = 0; c < n && plan.summed > 0; ++c) {
+            const T* const sums = space->sums.data() + c * slots_ * plan.summed;
+            T* const y = Y + (first + c) * plan.out;
+            std::copy(sums, sums + plan.summed, y);
             for (std::int64_t slot = 1; slot < slots_; ++slot)
-                for (std::int64_t i = 0; i < summed; ++i) y[i] += sums[slot * summed + i];
+                for (std::int64_t i = 0; i < plan.summed; ++i) y[i] += sums[slot * plan.summed + i];
         }
-        const auto n_blocks = static_cast<std::int64_t>(blocks.size());
-        for (std::int64_t panel = 0; panel < cut_.panels; panel += kPanelsPerBlock)
-            team.run(n * n_blocks, [&](std::int64_t task, unsigned) {
-                const std::int64_t c = task / n_blocks, last = std::min(panel + kPanelsPerBlock, cut_.panels);
-                const RSums<T>* const found = space->found.data() + c * cut_.panels * depth;
-                const NetBlock& block = blocks[static_cast<std::size_t>(task % n_blocks)];
-                T* const y = apart && block.layer == m ? space->folded.data() + c * q_size : Y + (first + c) * out;
-                sum_over_panels(block, panel, last, found, y);
-                if (block.layer != m || last < cut_.panels) return;
-                const std::int64_t at = block.row * net_.layers()[static_cast<std::size_t>(m)].in + block.column;
-                unfold(net_, weights_, space->directions[static_cast<std::size_t>(c)], block.row, block.rows, block.column, block.columns,
-                       gauss_newton_ ? nullptr : constant_.data() + at, y + block.begin + at,
-                       space->dots.data() + c * n_dots + block.slice * net_.layers()[static_cast<std::size_t>(m)].out);
-            });
-        for (std::int64_t c = 0; c < n && slices > 0; ++c) {
-            T* const y = Y + (first + c) * out;
-            T* const q = apart ? space->folded.data() + c * q_size : y + begin[static_cast<std::size_t>(m)];
-            unfold_last(space->directions[static_cast<std::size_t>(c)], slices, space->dots.data() + c * n_dots,
-                        q + net_.layers()[static_cast<std::size_t>(m)].weights(), begin.back() < 0 ? nullptr : y + begin.back());
-        }
+        sum_blocks(plan, n, *space, Y + first * plan.out, team);
     }
     give_back(std::move(space));
     if (decay_ == 0.0) return;
     for (std::int64_t l = 0, at = 0; l < net_.depth(); ++l) {
         const auto i = static_cast<std::size_t>(l);
         if (!columns.empty() && !columns[i]) continue;
-        const std::int64_t width = net_.place(static_cast<int>(l)).end - net_.place(static_cast<int>(l)).begin;
-        for (std::int64_t c = 0; begin[i] >= 0 && c < n_vectors; ++c)
-            for (std::int64_t k = 0; k < width; ++k) Y[c * out + begin[i] + k] += static_cast<T>(decay_) * X[c * in + at + k];
+        const std::int64_t width = net_.place(static_cast<int>(l)).end - net_.place(static_cast<int>(l)).begin, begin = plan.begin[i];
+        for (std::int64_t c = 0; begin >= 0 && c < n_vectors; ++c)
+            for (std::int64_t k = 0; k < width; ++k) Y[c * plan.out + begin + k] += static_cast<T>(decay_) * X[c * plan.in + at + k];
         at += width;
+    }
+}
+
+// Of n directions, panel by panel: what sums over samples need, and the sums of convolutions themselves.
+template <class T>
+void NetHessian<T>::r_passes(const Plan& plan, std::int64_t n, Workspace& space, Team& team) const {
+    const std::int64_t depth = net_.depth(), r_size = net_.r_rows() * cut_.ld;
+    T* const all_sums = room(space.sums, static_cast<std::size_t>(n * slots_ * plan.summed));
+    team.run(n * slots_, [&](std::int64_t task, unsigned worker) {
+        Passes<T>& pass = space.of(net_, worker);
+        const std::int64_t c = task / slots_, slot = task % slots_;
+        const Weights<T>& v = space.directions[static_cast<std::size_t>(c)];
+        T* const sums = all_sums + task * plan.summed;
+        if (plan.summed > 0) std::fill(sums, sums + plan.summed, T(0));
+        for (std::int64_t index = cut_.panels * slot / slots_; index < cut_.panels * (slot + 1) / slots_; ++index) {
+            const Panel<T> p = panel(index);
+            T* const kept = space.kept.data() + (c * cut_.panels + index) * r_size;
+            RSums<T>* const found = space.found.data() + (c * cut_.panels + index) * depth;
+            const bool moves = pass.r_forward(weights_, v, p, curved());
+            const bool top = moves && r_top(pass, p, kept + net_.place(net_.depth() - 1).r_delta * cut_.ld);
+            pass.r_backward(weights_, v, p, top, gauss_newton_, plan.lowest, kept, found);
+            for (int l = plan.lowest; l < net_.n_conv(); ++l)
+                if (plan.at(l) >= 0) pass.add(l, p, found[l], sums + plan.at(l));
+        }
+    });
+}
+
+// Dense layers of n products, from what the R-passes have left.
+template <class T>
+void NetHessian<T>::sum_blocks(const Plan& plan, std::int64_t n, Workspace& space, T* Y, Team& team) const {
+    const int m = net_.folded();
+    const std::int64_t in = m < 0 ? 0 : net_.layer(m).in, width = m < 0 ? 0 : net_.layer(m).out;
+    const auto n_blocks = static_cast<std::int64_t>(plan.blocks.size());
+    T* const dots = room(space.dots, static_cast<std::size_t>(n * plan.slices * width));
+    T* const apart = room(space.apart, static_cast<std::size_t>(n * plan.apart));
+    for (std::int64_t panel = 0; panel < cut_.panels; panel += kPanelsPerBlock)
+        team.run(n * n_blocks, [&](std::int64_t task, unsigned) {
+            const std::int64_t c = task / n_blocks, last = std::min(panel + kPanelsPerBlock, cut_.panels);
+            const NetBlock& block = plan.blocks[static_cast<std::size_t>(task % n_blocks)];
+            T* const y = plan.apart > 0 && block.layer == m ? apart + c * plan.apart : Y + c * plan.out;
+            sum_over_panels(block, panel, last, space.found.data() + c * cut_.panels * net_.depth(), y);
+            if (block.layer != m || last < cut_.panels) return;
+            const std::int64_t at = block.row * in + block.column;
+            unfold(net_, weights_, space.directions[static_cast<std::size_t>(c)], block.row, block.rows, block.column, block.columns,
+                   gauss_newton_ ? nullptr : constant_.data() + at, y + block.begin + at, dots + (c * plan.slices + block.slice) * width);
+        });
+    for (std::int64_t c = 0; c < n && plan.slices > 0; ++c) {
+        T* const q = plan.apart > 0 ? apart + c * plan.apart : Y + c * plan.out + plan.at(m);
+        T* const last = plan.begin.back() < 0 ? nullptr : Y + c * plan.out + plan.begin.back();
+        unfold_last(space.directions[static_cast<std::size_t>(c)], plan.slices, dots + c * plan.slices * width, q + in * width, last);
     }
 }
 
@@ -342,7 +356,7 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
         for (std::int64_t index = 0; index < cut_.panels; ++index) {
             const Panel<T> p = panel(index);
             const std::int64_t begin = cut_.begin(index), used = cut_.used(index);
-            const bool moves = pass.r_forward(weights_, direction, p, diagonal_ || rank_one_ || matrix_);
+            const bool moves = pass.r_forward(weights_, direction, p, curved());
             const bool top = moves && r_top(pass, p, kept.data() + net_.place(net_.depth() - 1).r_delta * cut_.ld);
             pass.r_backward(weights_, direction, p, top, gauss_newton_, 0, kept.data(), found.data());
             for (std::int64_t m = first; m < last; ++m) {

@@ -63,7 +63,7 @@ private:
         std::vector<std::unique_ptr<Passes<T>>> passes;  // one per worker
         std::vector<Weights<T>> directions;
         Array<T> kept, sums;
-        Array<T> folded, dots;  // per vector: Q where Hv has no room for it; dots[slice * n_m + n] of unfold()
+        Array<T> apart, dots;  // of the folded layer: Q where Hv has no room for it, and the sums of unfold() by slices
         std::vector<RSums<T>> found;
         Passes<T>& of(const Network& net, unsigned worker) {
             if (!passes[worker]) passes[worker] = std::make_unique<Passes<T>>(net);
@@ -73,10 +73,26 @@ private:
     std::unique_ptr<Workspace> borrow(unsigned threads, std::int64_t vectors) const;
     void give_back(std::unique_ptr<Workspace> workspace) const;
     bool r_top(const Passes<T>& passes, const Panel<T>& p, T* out) const;
+    // A call of apply(): sizes of its vectors, where layers begin in them (-1: not asked for), the first that R-passes come down to.
+    struct Plan {
+        std::int64_t in = 0, out = 0;
+        std::vector<std::int64_t> begin;
+        int lowest = 0;
+        std::vector<NetBlock> blocks;
+        std::int64_t slices = 0;    // of the folded layer's columns
+        std::int64_t apart = 0;     // its numbers, if it is not asked for but the last layer is
+        std::int64_t summed = 0;    // parameters of convolutions, summed by slots of panels while these are in the cache
+        std::int64_t together = 1;  // vectors
+        std::int64_t at(int l) const { return begin[static_cast<std::size_t>(l)]; }
+    };
+    Plan plan(const LayerMask& rows, const LayerMask& columns, std::int64_t n_vectors) const;
+    void r_passes(const Plan& plan, std::int64_t n, Workspace& space, Team& team) const;
+    void sum_blocks(const Plan& plan, std::int64_t n, Workspace& space, T* Y, Team& team) const;
     void sum_over_panels(const NetBlock& block, std::int64_t first, std::int64_t last, const RSums<T>* found, T* y) const;
     void keep_panels(const double* theta, const Samples& x, const LossDerivatives& loss, std::int64_t more, Team& team);
     void sum_constant(Team& team);
     void unfold_last(const Weights<T>& v, std::int64_t slices, const T* dots, T* q_biases, T* last) const;
+    bool curved() const { return diagonal_ || rank_one_ || matrix_; }
     int layer_of(std::int64_t parameter) const;
 
     Network net_;

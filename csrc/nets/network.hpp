@@ -89,6 +89,7 @@ public:
     explicit Network(std::vector<NetLayer> layers);
 
     const std::vector<NetLayer>& layers() const { return layers_; }
+    const NetLayer& layer(int l) const { return layers_[static_cast<std::size_t>(l)]; }
     int depth() const { return static_cast<int>(layers_.size()); }
     std::int64_t dim_in() const { return layers_.front().in; }
     std::int64_t dim_out() const { return layers_.back().out; }
@@ -97,10 +98,9 @@ public:
     const ConvPlan& plan(int l) const { return plans_[static_cast<std::size_t>(l)]; }
     int n_conv() const { return n_conv_; }  // layers
     bool has_conv() const { return n_conv_ > 0; }
-    std::int64_t input_rows(int l) const { return l < n_conv_ ? plan(l).image : layers_[static_cast<std::size_t>(l)].in; }
+    std::int64_t input_rows(int l) const { return l < n_conv_ ? plan(l).image : layer(l).in; }
     std::int64_t delta_rows(int l) const {
-        const NetLayer& layer = layers_[static_cast<std::size_t>(l)];
-        return layer.is_conv() ? layer.conv.filters * plan(l).capacity : layer.out;
+        return layer(l).is_conv() ? layer(l).conv.filters * plan(l).capacity : layer(l).out;
     }
     double products() const { return products_; }             // of a forward pass, per sample
     std::int64_t width_sum() const { return width_sum_; }     // of all layers' outputs

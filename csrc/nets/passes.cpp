@@ -63,8 +63,7 @@ void pack(const Network& net, const T* theta, const std::vector<char>& mask, int
             need += layers[l].is_conv() ? layers[l].conv.filters * window(l).size
                                         : (crowded(layers[l]) ? layers[l].out * (layers[l].in + kTurn) : 0) + (back(l) ? packed_size(layers[l]) : 0) +
                                               (offsets ? layers[l].out : 0);
-    if (static_cast<std::int64_t>(to.storage.size()) < need) to.storage = Array<T>(static_cast<std::size_t>(need));
-    T* next = to.storage.data();
+    T* next = room(to.storage, static_cast<std::size_t>(need));
     for (std::size_t l = 0; l < depth; ++l) {
         const NetLayer& layer = layers[l];
         if (!mask.empty() && !mask[l]) continue;
@@ -140,7 +139,7 @@ void Passes<T>::forward(const Weights<T>& w, const Panel<T>& p, T* outputs) {
     reserve(p);
     const int depth = net_.depth();
     for (int l = 0; l < depth; ++l) {
-        const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
+        const NetLayer& layer = net_.layer(l);
         const LayerPlace& place = net_.place(l);
         const T* h = p.row(place.input);
         T* const out = l + 1 < depth ? p.row(net_.place(l + 1).input) : outputs;
@@ -184,7 +183,7 @@ void Passes<T>::forward(const Weights<T>& w, const Panel<T>& p, T* outputs) {
 // What dL/dh_l has besides W^T d:  skip e - 2 normaliser h sum(d), the second for each of the pairs (d, h). False: nothing.
 template <class T>
 bool Passes<T>::back_extra(int l, const Panel<T>& p, const T* e, const Pair<T>* pairs, int n_pairs) {
-    const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
+    const NetLayer& layer = net_.layer(l);
     const bool skip = layer.skip != 0.0 && e != nullptr, normalise = layer.normaliser != 0.0 && n_pairs > 0;
     if (!skip && !normalise) return false;
     const auto size = static_cast<std::size_t>(layer.in * p.ld);
@@ -203,7 +202,7 @@ void Passes<T>::backward(const Weights<T>& w, const Panel<T>& p) {
     reserve(p);
     const T* e = nullptr;
     for (int l = net_.depth() - 2; l >= 0; --l) {
-        const NetLayer &layer = net_.layers()[static_cast<std::size_t>(l)], &above = net_.layers()[static_cast<std::size_t>(l + 1)];
+        const NetLayer &layer = net_.layer(l), &above = net_.layer(l + 1);
         const LayerPlace &place = net_.place(l), &place_above = net_.place(l + 1);
         const Term<T> term = w.back(l + 1, p.row(place_above.delta), above.out);
         T* const raw = re_[l % 2];
@@ -229,7 +228,7 @@ void Passes<T>::backward(const Weights<T>& w, const Panel<T>& p) {
 template <class T>
 void Passes<T>::gradient(const Panel<T>& p, T* out) {
     for (int l = 0; l < net_.depth(); ++l) {
-        const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
+        const NetLayer& layer = net_.layer(l);
         const LayerPlace& place = net_.place(l);
         const Pair<T> pair = {p.row(place.delta), p.row(place.input), p.row(place.turned)};
         if (layer.is_conv()) {
@@ -248,7 +247,7 @@ void Passes<T>::add(int l, const Panel<T>& p, const RSums<T>& sums, T* out) cons
 
 template <class T>
 double Passes<T>::entry(int l, const Panel<T>& p, const RSums<T>& sums, std::int64_t parameter, std::int64_t sample) const {
-    const NetLayer& layer = net_.layers()[static_cast<std::size_t>(l)];
+    const NetLayer& layer = net_.layer(l);
     if (layer.is_conv()) return ConvPass<T>(net_, l, p).entry(sums.pairs, sums.count, sums.rd, parameter, sample);
     if (parameter >= layer.weights()) return sums.rd ? static_cast<double>(sums.rd[(parameter - layer.weights()) * p.ld + sample]) : 0.0;
     double value = 0.0;
@@ -265,7 +264,7 @@ bool Passes<T>::r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<
     bool moves = false;
     for (int l = 0; l < last; ++l) {
         const auto i = static_cast<std::size_t>(l);
-        const NetLayer& layer = net_.layers()[i];
+        const NetLayer& layer = net_.layer(l);
         const LayerPlace& place = net_.place(l);
         moves_[i] = moves;
         if (layer.is_conv()) {
@@ -313,7 +312,7 @@ RSums<T> Passes<T>::sums_of(int l, const Panel<T>& p, const T* rd, bool gauss_ne
 template <class T>
 Pair<T> Passes<T>::kept_pair(int l, const Panel<T>& p, const T* left, const T* right, T* kept) {
     const LayerPlace& place = net_.place(l);
-    const std::int64_t in = net_.layers()[static_cast<std::size_t>(l)].in;
+    const std::int64_t in = net_.layer(l).in;
     T* const to = kept + place.r_input * p.ld;
     if (place.turned >= 0) {
         kernels_.turn(p.samples, p.ld, in, right, to);
@@ -335,13 +334,13 @@ void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel
     }
     for (;; --l) {
         const auto i = static_cast<std::size_t>(l);
-        const NetLayer& layer = net_.layers()[i];
+        const NetLayer& layer = net_.layer(l);
         const LayerPlace& place = net_.place(l);
         const bool folded = v.folded && l == net_.folded();
         if (!folded) found[l] = sums_of(l, p, rd, gauss_newton, kept);
         if (l == lowest) return;
 
-        const NetLayer& under = net_.layers()[i - 1];
+        const NetLayer& under = net_.layer(l - 1);
         const LayerPlace& below = net_.place(l - 1);
         Term<T> terms[2];
         int n_terms = 0;
