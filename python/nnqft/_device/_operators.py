@@ -64,7 +64,7 @@ class DeviceOperator(Operator):
             raise ShapeError(f"x has shape {x.shape}; expected ({self.shape[0]},)")
         return self.matmat(x[:, None])[:, 0]
 
-    def _made(self, n, matmat):
+    def _made(self, n, matmat, other=None):
         def product(X, out):
             out[...] = matmat(X.T).T
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._checks import shown
+from .._lanczos._driver import require_symmetric
 from .._lanczos._operators import as_operator
 from .._lanczos._probes import count_argument, probe_vectors
 from ..errors import ArgumentError, ShapeError
@@ -37,7 +38,7 @@ class VarianceProfile:
     weights: np.ndarray
 
 
-def variance_profile(op, sizes, *, probes=8, seed=0):
+def variance_profile(op, sizes, *, probes=8, seed=0, check_symmetric=True):
     """Mean square of the entries of each block of a symmetric matrix, times its size.
 
     Parameters
@@ -49,6 +50,8 @@ def variance_profile(op, sizes, *, probes=8, seed=0):
     probes : int
         Products for each block; at least 2, for an error bar.
     seed : int, SeedSequence or Generator
+    check_symmetric : bool
+        As for `lanczos`: two more products, or a look at both triangles of an array.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def variance_profile(op, sizes, *, probes=8, seed=0):
     ShapeError
         If `sizes` do not add up to n.
     ArgumentError
-        If a size or `probes` is too small, or a product is not finite.
+        If a size or `probes` is too small, the matrix is not symmetric, or a product is not finite.
 
     Notes
     -----
@@ -85,6 +88,8 @@ def variance_profile(op, sizes, *, probes=8, seed=0):
     n, ends = operator.shape[0], np.cumsum(sizes)
     if not sizes or ends[-1] != n:
         raise ShapeError(f"sizes add up to {sum(sizes)}; the matrix has {n} rows")
+    if check_symmetric:
+        require_symmetric(operator)
     starts, weights = ends - sizes, np.array(sizes) / n
     area = np.outer(sizes, sizes) / n
     if isinstance(op, np.ndarray):

@@ -277,7 +277,7 @@ class _Host:
     asarray = staticmethod(np.asarray)
     contiguous = staticmethod(lambda rows: np.require(rows, requirements=["C", "A"]))
     available_memory = staticmethod(lambda: _available_memory())
-    check_symmetric = staticmethod(lambda op, threads: _check_symmetric(op, threads))
+    check_symmetric = staticmethod(lambda op, threads: require_symmetric(op, threads))
 
 
 _HOST = _Host()
@@ -351,21 +351,38 @@ def _available_memory():
         return 2.0**47
 
 
-def _check_symmetric(op, threads):
-    if hasattr(op.native, "asymmetry"):
-        difference, largest = op.native.asymmetry(threads)
+def require_mirrored(op, threads):
+    """ArgumentError if the two triangles of a dense matrix below `op` differ: no product would show it."""
+    for dense in op.triangles:
+        difference, largest = dense.asymmetry(threads)
         if difference > 64 * np.finfo(op.dtype).eps * largest:
             raise ArgumentError(f"A is not symmetric: max |A_ij - A_ji| is {difference:.3g}, max |A_ij| is {largest:.3g}; pass (A + A.T) / 2, "
                                 "or check_symmetric=False to use the upper triangle")  # fmt: skip
+
+
+def require_symmetric(op, threads=None):
+    """ArgumentError unless op is symmetric: by the entries of dense matrices, by two products for all else but Hessians."""
+    threads = thread_count(threads)
+    require_mirrored(op, threads)
+    if op.surely_symmetric or op.native in op.triangles:
         return
-    n = op.shape[0]
-    pair = np.stack([_core.lanczos_start("gaussian", 0x5E1F, p, n) for p in (0, 1)], axis=1)
-    product = op.matmat(pair.astype(op.dtype)).astype(np.float64)
-    size = np.abs(product).max()
+    pair = random_pair(op.shape[0])
+    require_mutual(pair, op.matmat(pair.astype(op.dtype)).astype(np.float64), op.dtype)
+
+
+def random_pair(n):
+    """Two Gaussian vectors that no run draws, shape (n, 2)."""
+    return np.stack([_core.lanczos_start("gaussian", 0x5E1F, p, n) for p in (0, 1)], axis=1)
+
+
+def require_mutual(X, AX, dtype):
+    """ArgumentError unless u.Av = v.Au for all columns u, v of X, up to the rounding of products in `dtype`."""
+    size = np.abs(AX).max()
     if not np.isfinite(size) or size == 0.0:
         return  # the first step says what is wrong
-    product /= size
-    difference = abs(pair[:, 0] @ product[:, 1] - pair[:, 1] @ product[:, 0])
-    if difference > _SYMMETRY[op.dtype] * np.linalg.norm(product, axis=0).sum():
-        raise ArgumentError(f"the operator is not symmetric: |u.Av - v.Au| is {difference / np.linalg.norm(product, axis=0).sum():.3g} of |Au| + |Av| for random u, v; "
+    AX = AX / size
+    W, lengths = X.T @ AX, np.linalg.norm(AX, axis=0)
+    worst = (abs(W - W.T) / np.maximum(np.add.outer(lengths, lengths), np.finfo(np.float64).tiny)).max()
+    if worst > _SYMMETRY[dtype]:
+        raise ArgumentError(f"the operator is not symmetric: |u.Av - v.Au| is {worst:.3g} of |Au| + |Av| for random u, v; "
                             "symmetrise it, or pass check_symmetric=False")  # fmt: skip

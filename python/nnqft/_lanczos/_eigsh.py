@@ -20,7 +20,7 @@ from .._checks import number, real_array, shown
 from .._run import thread_count
 from ..errors import ArgumentError, NNQFTWarning, ShapeError
 from ..networks import as_key
-from ._driver import affordable
+from ._driver import affordable, require_mirrored
 from ._operators import host_operator, native_handle
 from ._probes import count_argument
 
@@ -61,7 +61,8 @@ class EigenInfo:
 
 
 def eigsh(
-    op, k=6, *, which="LM", tol=None, ncv=None, max_restarts=1000, v0=None, seed=0, verify=True, threads=None, return_info=False
+    op, k=6, *, which="LM", tol=None, ncv=None, max_restarts=1000, v0=None, seed=0, verify=True, threads=None, return_info=False,
+    check_symmetric=True
 ):  # fmt: skip
     """Eigenvalues at the ends of the spectrum, with eigenvectors.
 
@@ -92,6 +93,8 @@ def eigsh(
         Default: all CPUs this process may use. The same bits for any number.
     return_info : bool
         Return (w, V, EigenInfo).
+    check_symmetric : bool
+        Compare the two triangles of dense matrices; without it the upper one is used.
 
     Returns
     -------
@@ -103,8 +106,9 @@ def eigsh(
     Raises
     ------
     ArgumentError
-        k, ncv, tol or `which` out of range; an operator that is not symmetric (seen in the projections, no extra
-        product) or whose product is not finite; a start vector that is zero or not finite.
+        k, ncv, tol or `which` out of range; an operator that is not symmetric (a dense matrix shows it in its entries,
+        all else in the projections, without an extra product) or whose product is not finite; a start vector that is
+        zero or not finite.
     ShapeError
         `v0` of another shape.
 
@@ -136,6 +140,8 @@ def eigsh(
     single = np.dtype(op.dtype) == np.float32
     tol = (3e-6 if single else 1e-10) if tol is None else number("tol", tol, above=0.0, below=1.0)
     max_restarts = count_argument(max_restarts, "max_restarts", 0)
+    if check_symmetric:
+        require_mirrored(op, thread_count(threads))
     search = _Search(op, k, which, tol, min(n, max(size, k + 2)), as_key(seed), thread_count(threads))
     search.start(v0)
     with _core.BlasThreadsOff():  # the small eigenproblems would wake them up for nothing

@@ -16,7 +16,7 @@ from .._estimate import Estimate
 from ..errors import ArgumentError, DivergenceError, ShapeError, StateError
 from ..networks import as_key
 from ._distribution import mean_and_error
-from ._driver import affordable, lanczos
+from ._driver import affordable, lanczos, require_symmetric
 from ._operators import as_operator, host_operator
 from ._probes import count_argument, probe_vectors
 
@@ -181,7 +181,7 @@ class ChebyshevDensity:
         return f"ChebyshevDensity(n={self.n}, probes={len(self.moments)}, degree={self.degree}, bounds {low:.6g} to {high:.6g})"
 
 
-def spectral_bounds(op, k=30, *, margin=0.02, seed=0):
+def spectral_bounds(op, k=30, *, margin=0.02, seed=0, check_symmetric=True):
     """An interval that holds the spectrum: extreme Ritz values of one Lanczos run, plus their residuals, plus a margin.
 
     Parameters
@@ -192,6 +192,8 @@ def spectral_bounds(op, k=30, *, margin=0.02, seed=0):
     margin : float
         Added at both ends, as a share of the width.
     seed : int, SeedSequence or Generator
+    check_symmetric : bool
+        As for `lanczos`.
 
     Returns
     -------
@@ -211,9 +213,7 @@ def spectral_bounds(op, k=30, *, margin=0.02, seed=0):
     """
     op = as_operator(op)
     margin = number("margin", margin, low=0.0)
-    run = lanczos(
-        op, min(count_argument(k, "k"), op.shape[0]), seed=as_key(seed), distribution="gaussian", reorth="full"
-    )
+    run = lanczos(op, count_argument(k, "k"), seed=seed, distribution="gaussian", check_symmetric=check_symmetric)
     steps = int(run.steps[0])
     T = np.diag(run.alpha[0, :steps]) + np.diag(run.beta[0, : steps - 1], 1) + np.diag(run.beta[0, : steps - 1], -1)
     theta, S = np.linalg.eigh(T)
@@ -224,7 +224,8 @@ def spectral_bounds(op, k=30, *, margin=0.02, seed=0):
     return float(low - pad), float(high + pad)
 
 
-def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=None, margin=0.02):
+def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=None, margin=0.02,
+        check_symmetric=True):  # fmt: skip
     """Spectral density of a symmetric operator by the kernel polynomial method.
 
     Parameters
@@ -241,6 +242,8 @@ def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=
         Interval that holds the spectrum. Default: `spectral_bounds(op, margin=margin)`, 30 more products.
     margin : float
         Share of the width added to the default bounds.
+    check_symmetric : bool
+        As for `lanczos`: two more products, or a look at both triangles of an array.
 
     Returns
     -------
@@ -252,7 +255,7 @@ def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=
     DivergenceError
         If moments grow: an eigenvalue lies outside `bounds`.
     ArgumentError
-        For arguments out of range and products that are not finite.
+        For arguments out of range, operators that are not symmetric, and products that are not finite.
 
     Notes
     -----
@@ -271,7 +274,10 @@ def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=
     n, key = op.shape[0], as_key(seed)
     degree, probes = count_argument(degree, "degree", 1), count_argument(probes, "probes")
     affordable(8.0 * (probes * (degree + 2.0) + 4.0 * n), f"{probes} probes of degree {degree}", "give fewer or less")
-    low, high = spectral_bounds(op, margin=margin, seed=key) if bounds is None else interval(bounds)
+    given = None if bounds is None else interval(bounds)
+    if check_symmetric:
+        require_symmetric(op)
+    low, high = given or spectral_bounds(op, margin=margin, seed=key, check_symmetric=False)
     width = max(1, _ELEMENTS // n)
     moments = [
         chebyshev_moments(

@@ -39,10 +39,12 @@ class Operator:
 
     surely_symmetric = False  # by construction, up to rounding
 
-    def __init__(self, n, dtype, matmat, *, native=None, keep=None):
+    def __init__(self, n, dtype, matmat, *, native=None, keep=None, triangles=()):
         self.shape = (n, n)
         self.dtype = np.dtype(dtype)
         self.native = native
+        # Dense matrices that it is made of: of each the upper triangle is read, so that no product shows what the lower one holds.
+        self.triangles = (native,) if hasattr(native, "asymmetry") else triangles
         self._matmat = matmat
         self._keep = keep
 
@@ -144,8 +146,9 @@ class Operator:
     _xp = np  # the library of the vectors
     _put = staticmethod(np.asarray)  # an array to where they live
 
-    def _made(self, n, matmat):
-        return Operator(n, self.dtype, matmat)
+    def _made(self, n, matmat, other=None):
+        triangles = self.triangles if other is None else tuple(dict.fromkeys((*self.triangles, *other.triangles)))
+        return Operator(n, self.dtype, matmat, triangles=triangles)
 
     def _with(self, other, matmat):
         other = as_operator(other)
@@ -154,7 +157,7 @@ class Operator:
             raise ArgumentError(f"one operator lives {homes[0]}, the other {homes[1]}: expected the same")
         if other.shape != self.shape or other.dtype != self.dtype:
             raise ShapeError(f"operators of shapes {self.shape} and {other.shape}, dtypes {self.dtype} and {other.dtype}: expected the same")
-        return self._made(self.shape[0], lambda X: matmat(other, X))
+        return self._made(self.shape[0], lambda X: matmat(other, X), other)
 
     def __add__(self, other):
         if (c := _number(other)) is not None:

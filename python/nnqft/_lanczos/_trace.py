@@ -4,9 +4,10 @@ import numpy as np
 
 from .._checks import shown
 from .._estimate import Estimate
+from .._run import thread_count
 from ..errors import ArgumentError
 from ..networks import as_key
-from ._driver import affordable
+from ._driver import affordable, random_pair, require_mirrored, require_mutual
 from ._operators import host_operator
 from ._probes import count_argument, probe_vectors
 
@@ -16,7 +17,7 @@ _COLUMNS = 16  # vectors of one product of Hutchinson's estimate
 _METHODS = ("hutchinson", "hutch++", "xtrace")
 
 
-def trace(op, products=60, *, method="xtrace", distribution=None, seed=0):
+def trace(op, products=60, *, method="xtrace", distribution=None, seed=0, check_symmetric=True):
     """Trace of a symmetric operator from products with random vectors.
 
     "hutchinson"  mean of v.Av; error ~ |A|_F sqrt(2 / products), whatever the spectrum.
@@ -34,6 +35,8 @@ def trace(op, products=60, *, method="xtrace", distribution=None, seed=0):
     distribution : "rademacher", "gaussian" or "sphere", optional
         Law of the vectors. Default: "sphere" for XTrace, whose normalised form needs it, else "rademacher".
     seed : int, SeedSequence or Generator
+    check_symmetric : bool
+        Compare the two triangles of dense matrices, and u.Av with v.Au for the vectors of the first product.
 
     Returns
     -------
@@ -45,7 +48,8 @@ def trace(op, products=60, *, method="xtrace", distribution=None, seed=0):
     Raises
     ------
     ArgumentError
-        Too few products (2; 6 for Hutch++; 4 for XTrace), unknown names, a product that is not finite.
+        Too few products (2; 6 for Hutch++; 4 for XTrace), unknown names, an operator that is not symmetric, a product
+        that is not finite.
 
     Notes
     -----
@@ -60,7 +64,7 @@ def trace(op, products=60, *, method="xtrace", distribution=None, seed=0):
     >>> bool(abs(t.mean - 2.0) < 1e-6), t.stderr < 1e-6
     (True, True)
     """
-    op = Scaled(host_operator(op, "trace()"))
+    op = host_operator(op, "trace()")
     n, key, products = op.shape[0], as_key(seed), count_argument(products, "products")
     if not isinstance(method, str) or method not in _METHODS:
         raise ArgumentError(f"method is {shown(method)}; expected one of {', '.join(map(repr, _METHODS))}")
@@ -70,11 +74,16 @@ def trace(op, products=60, *, method="xtrace", distribution=None, seed=0):
     columns = min(products, n, _COLUMNS) if method == "hutchinson" or products >= n else products
     affordable(8.0 * n * columns * 3, f"{products} products in dimension {n}", "give fewer")
     how = {"estimator": method, "products": products, "seed": key, "distribution": law}
-    if products >= n:
-        return Estimate(op.restore(exact(op)), 0.0, n, {**how, "estimator": "exact"})
     least = {"hutchinson": 2, "hutch++": 6, "xtrace": 4}[method]
-    if products < least:
+    if products < min(least, n):
         raise ArgumentError(f"{method} needs at least {least} products for an error bar; {products} came")
+    if check_symmetric:
+        require_mirrored(op, thread_count(None))
+    check_symmetric = check_symmetric and not op.surely_symmetric
+    op = Scaled(op)
+    if products >= n:
+        return Estimate(op.restore(exact(op, check_symmetric)), 0.0, n, {**how, "estimator": "exact"})
+    op.check = check_symmetric
 
     def draw(first, count):
         return probe_vectors(n, count, seed=key, first=first, distribution=law)
@@ -89,6 +98,7 @@ class Scaled:
 
     def __init__(self, op):
         self.op, self.shape, self.dtype, self.exponent = op, op.shape, op.dtype, None
+        self.check = False  # whether the first product is to show that op is symmetric
 
     def restore(self, value):
         return float(np.ldexp(value, -(self.exponent or 0)))
@@ -100,16 +110,25 @@ class Scaled:
             raise ArgumentError("a product of the operator with a finite vector is not finite")
         if self.exponent is None and top > 0:
             self.exponent = -int(np.frexp(top)[1])
+        if self.check:
+            require_mutual(X[:, :_COLUMNS], out[:, :_COLUMNS], self.dtype)
+            self.check = False
         return np.ldexp(out, self.exponent) if self.exponent else out
 
 
-def exact(op):
+def exact(op, check_symmetric):
     n, total = op.shape[0], 0.0
+    pair = random_pair(n)
+    products = np.zeros_like(pair)  # A pair, from the columns of A that come by
     for first in range(0, n, _COLUMNS):
         E = np.zeros((n, min(_COLUMNS, n - first)))
         at = first + np.arange(E.shape[1]), np.arange(E.shape[1])
         E[at] = 1.0
-        total += op.matmat(E)[at].sum()
+        columns = op.matmat(E)
+        total += columns[at].sum()
+        products += columns @ pair[at[0]]
+    if check_symmetric:
+        require_mutual(pair, products, op.dtype)
     return total
 
 
