@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 from nnqft import _core
 from nnqft.errors import ArgumentError, ShapeError, StateError
-from nnqft.lanczos import LanczosState, as_operator, gram, lanczos
+from nnqft.lanczos import LanczosState, as_operator, gram, lanczos, slq
 
 A = np.diag(np.arange(1.0, 21.0))
 
@@ -178,7 +178,7 @@ def test_vectors_kept_by_an_operator_stay_what_they_were():
 
 def test_states_refuse_what_they_do_not_belong_to():
     state = lanczos(A, 3, seed=1).state
-    for change in ({"reorth": "none"}, {"restart": True}, {"seed": 2}, {"seed": 1, "distribution": "gaussian"}):
+    for change in ({"reorth": "none"}, {"restart": True}, {"seed": 0}, {"seed": 2}, {"distribution": "gaussian"}, {"seed": 1, "distribution": "sphere"}):
         with pytest.raises(StateError, match="state was made with"):
             lanczos(A, 5, state=state, **change)
     with pytest.raises(StateError, match="n=20"):
@@ -193,6 +193,24 @@ def test_states_refuse_what_they_do_not_belong_to():
     lanczos(A, 4, state=first.state)
     with pytest.raises(StateError, match="gone on"):
         first.residual  # noqa: B018
+
+
+@pytest.mark.parametrize("law", ["rademacher", "gaussian", "sphere"])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_probes_that_a_state_is_asked_for_later_follow_its_own_law(law, seed):
+    state = lanczos(A, 4, probes=2, distribution=law, seed=seed).state
+    run, whole = lanczos(A, 4, probes=4, state=state), lanczos(A, 4, probes=4, distribution=law, seed=seed)
+    assert (run.distribution, run.seed) == (whole.distribution, whole.seed) == (law, seed)
+    for name in ("alpha", "beta", "norm2"):
+        np.testing.assert_array_equal(getattr(run, name), getattr(whole, name))
+    state = LanczosState()
+    slq(A, 4, probes=2, distribution=law, seed=seed, state=state)
+    S = slq(A, 6, probes=5, state=state)
+    np.testing.assert_array_equal(S.nodes, slq(A, 6, probes=5, distribution=law, seed=seed).nodes)
+    assert (S.how["distribution"], S.how["seed"]) == (law, seed)
+    for other in {"rademacher", "gaussian", "sphere"} - {law}:
+        with pytest.raises(StateError, match="distribution="):
+            slq(A, 6, probes=5, distribution=other, seed=seed, state=state)
 
 
 def test_one_state_serves_one_thread_at_a_time():

@@ -148,7 +148,7 @@ class Lanczos:
         return nodes, weights
 
 
-def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", reorth="full", restart=False, dtype=None, basis=False,
+def lanczos(op, k, *, v0=None, probes=None, seed=None, distribution=None, reorth="full", restart=False, dtype=None, basis=False,
             callback=None, state=None, threads=None, check_symmetric=True):  # fmt: skip
     """Lanczos tridiagonalisation T = Q^T A Q of a symmetric operator, from one or many start vectors in lockstep.
 
@@ -166,9 +166,10 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
     probes : int, optional
         How many start vectors to draw, by default one; with `state`, how many there shall be in all. Element i of probe p is a pure
         function of (seed, p, i).
-    seed : int, SeedSequence or Generator
-    distribution : {"rademacher", "gaussian", "sphere"}
-        Of the elements: +-1; standard normal; normal and then scaled to |v|^2 = n.
+    seed : int, SeedSequence or Generator, optional
+        Default: that of `state`, else 0.
+    distribution : {"rademacher", "gaussian", "sphere"}, optional
+        Of the elements: +-1; standard normal; normal and then scaled to |v|^2 = n. Default: that of `state`, else "rademacher".
     reorth : {"full", "none", "partial"}
         "full": Gram-Schmidt against all earlier vectors, up to eight new ones at a time, so that the basis is read an eighth as often; again
         where it shortened one below 0.7. Q is orthonormal to rounding, T has no ghosts. "none": three vectors per probe whatever k; the
@@ -202,7 +203,7 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
         If op is not symmetric or returns a NaN or an infinity (the message names step and probe), a start vector is zero or not finite,
         the vectors do not fit into memory, or an argument makes no sense.
     StateError
-        If `state` belongs to another kind of run, or is in use.
+        If `state` belongs to another kind of run (another seed or distribution, say), or is in use.
 
     Notes
     -----
@@ -251,7 +252,7 @@ def lanczos(op, k, *, v0=None, probes=None, seed=0, distribution="rademacher", r
         core.add(vectors)
         made["seed"] = None
     elif more:
-        core.draw(more, distribution, made["seed"])
+        core.draw(more, made["distribution"], made["seed"])
     state._core, state._made = core, made
 
     after = None if callback is None else lambda step: callback(step, core.alpha[:, :step], core.beta[:, :step])
@@ -302,9 +303,9 @@ def _start_vectors(v0, n, home):
 
 def _prepared(state, n, kind, reorth, restart, basis, distribution, seed, home):
     """The C++ state behind `state`, made now if there is none."""
-    key = as_key(seed)
-    made = {"n": n, "dtype": kind, "reorth": reorth, "restart": restart, "basis": basis, "distribution": distribution, "seed": key}
-    if not isinstance(distribution, str) or distribution not in ("rademacher", "gaussian", "sphere"):
+    made = {"n": n, "dtype": kind, "reorth": reorth, "restart": restart, "basis": basis,
+            "distribution": "rademacher" if distribution is None else distribution, "seed": 0 if seed is None else as_key(seed)}  # fmt: skip
+    if not isinstance(made["distribution"], str) or made["distribution"] not in ("rademacher", "gaussian", "sphere"):
         raise ArgumentError(f"distribution is {shown(distribution)}; expected 'rademacher', 'gaussian' or 'sphere'")
     if not isinstance(reorth, str) or reorth not in ("full", "none", "partial"):
         raise ArgumentError(f"reorth is {shown(reorth)}; expected 'full', 'none' or 'partial'")
@@ -315,7 +316,9 @@ def _prepared(state, n, kind, reorth, restart, basis, distribution, seed, home):
     was = state._made
     if home.device != getattr(state._core, "device", None):
         raise StateError(f"the state lives on another device than {home}: begin a new state there")
-    names = ["n", "dtype", "reorth", "restart"] + (["distribution", "seed"] if was["seed"] is not None and key != 0 else [])
+    names = ["n", "dtype", "reorth", "restart"]
+    if was["seed"] is not None:  # drawn, not given
+        names += [name for name, asked in (("distribution", distribution), ("seed", seed)) if asked is not None]
     for name in names:
         if was[name] != made[name]:
             raise StateError(f"the state was made with {name}={was[name]!s}, this call has {made[name]!s}: go on with the same, or begin a new state")

@@ -4,7 +4,6 @@ import numpy as np
 
 from .._checks import shown
 from ..errors import ArgumentError
-from ..networks import as_key
 from ._density import SpectralDensity
 from ._driver import LanczosState, lanczos
 from ._operators import as_operator, gram
@@ -15,7 +14,7 @@ __all__ = ["singular_values", "slq", "spectral_moments"]
 _BASIS_BYTES = 1 << 30  # up to here "auto" keeps all vectors and reorthogonalises
 
 
-def slq(op, k=50, *, probes=10, seed=0, distribution="rademacher", reorth="auto", dtype=None, state=None,
+def slq(op, k=50, *, probes=10, seed=None, distribution=None, reorth="auto", dtype=None, state=None,
         threads=None, check_symmetric=True):  # fmt: skip
     """Spectral density of a symmetric operator by stochastic Lanczos quadrature.
 
@@ -30,9 +29,11 @@ def slq(op, k=50, *, probes=10, seed=0, distribution="rademacher", reorth="auto"
         Steps; at most n are taken.
     probes : int
         Random vectors. The error bars come from their spread: one gives none.
-    seed : int, SeedSequence or Generator
-    distribution : "rademacher", "gaussian" or "sphere"
-        Law of the probes. Rademacher is exact for diagonal operators and has the smallest variance of traces.
+    seed : int, SeedSequence or Generator, optional
+        Default: that of `state`, else 0.
+    distribution : "rademacher", "gaussian" or "sphere", optional
+        Law of the probes. Rademacher is exact for diagonal operators and has the smallest variance of traces. Default:
+        that of `state`, else "rademacher".
     reorth : "auto", "full", "partial" or "none"
         Densities do not suffer without reorthogonalisation, but nodes repeat. "auto": "full" while probes * k vectors
         fit into 1 GiB, else "none", which keeps three vectors.
@@ -75,14 +76,14 @@ def slq(op, k=50, *, probes=10, seed=0, distribution="rademacher", reorth="auto"
     True
     """
     op = as_operator(op)
-    key, k, probes = as_key(seed), count_argument(k, "k"), count_argument(probes, "probes")
+    k, probes = count_argument(k, "k"), count_argument(probes, "probes")
     steps = min(k, op.shape[0])
     auto = isinstance(reorth, str) and reorth == "auto"
     if auto and isinstance(state, LanczosState) and len(state.steps):
         reorth = state.reorth
     elif auto:
         reorth = "full" if 8 * probes * steps * op.shape[0] <= _BASIS_BYTES else "none"
-    run = lanczos(op, steps, probes=probes, seed=key, distribution=distribution, reorth=reorth, dtype=dtype, state=state,
+    run = lanczos(op, steps, probes=probes, seed=seed, distribution=distribution, reorth=reorth, dtype=dtype, state=state,
                   threads=threads, check_symmetric=check_symmetric)  # fmt: skip
     nodes, weights = run.eigen()
     how = {"estimator": "slq", "k": max(k, run.alpha.shape[1]), "seed": run.seed, "distribution": run.distribution, "reorth": run.reorth}
@@ -130,7 +131,7 @@ def singular_values(J, k=50, *, probes=10, **options):
     return SpectralDensity(np.sqrt(np.maximum(S.nodes, 0.0)), S.weights, S.n, complete=S.complete, how=how)
 
 
-def spectral_moments(op, orders, *, probes=10, seed=0, distribution="rademacher", **options):
+def spectral_moments(op, orders, *, probes=10, **options):
     """Moments tr A^j / n of a spectrum, as many products as the highest order needs.
 
     Parameters
@@ -138,7 +139,7 @@ def spectral_moments(op, orders, *, probes=10, seed=0, distribution="rademacher"
     op : as for `slq`
     orders : sequence of int
         Orders j >= 0.
-    probes, seed, distribution, **options
+    probes, **options
         As for `slq`.
 
     Returns
@@ -160,5 +161,5 @@ def spectral_moments(op, orders, *, probes=10, seed=0, distribution="rademacher"
         raise ArgumentError(f"orders is {shown(orders)}; expected a sequence of integers")
     orders = [count_argument(j, "orders", 0) for j in orders]
     k = max(orders, default=0) // 2 + 1
-    density = slq(op, k, probes=probes, seed=seed, distribution=distribution, **options)
+    density = slq(op, k, probes=probes, **options)
     return [density.moment(j) for j in orders]
