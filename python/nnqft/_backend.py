@@ -227,7 +227,10 @@ def address(x, name="x"):
 def _dlpack_device(x):
     """(kind, index) of an array that speaks DLPack or the CUDA array interface, else (kDLCPU, 0)."""
     if hasattr(x, "__dlpack_device__"):
-        kind, index = x.__dlpack_device__()
+        try:
+            kind, index = x.__dlpack_device__()
+        except (BufferError, NotImplementedError, ValueError) as error:
+            raise ArgumentError(f"the {type(x).__name__} lies neither in main memory nor on a CUDA device ({error}): move it there") from None
         return int(kind), int(index)
     interface = getattr(x, "__cuda_array_interface__", None)
     if interface is None:

@@ -20,7 +20,8 @@ class Operator:
     """A symmetric linear operator; made by `as_operator`.
 
     Sums, differences, multiples by numbers and products of operators are operators: `A + B`, `2 * A`, `A - 3.0` (a shift: A - 3 I),
-    `A @ B @ A`. A product is symmetric only if its factors arrange for it; `lanczos` checks.
+    `A @ B @ A`. A product is symmetric only if its factors arrange for it; `lanczos` checks. An array behind @ is vectors, whatever its
+    shape: `A @ x` is `A.matvec(x)`, `A @ X` is `A.matmat(X)`, and `A @ as_operator(X)` is the product of operators.
 
     Attributes
     ----------
@@ -175,8 +176,11 @@ class Operator:
         return self._made(self.shape[0], lambda X: self.dtype.type(c) * self.matmat(X))
 
     def __matmul__(self, other):
-        if isinstance(other, self._xp.ndarray) and other.shape != self.shape:
+        if isinstance(other, self._xp.ndarray):
             return self.matvec(other) if other.ndim == 1 else self.matmat(other)
+        if isinstance(other, list | tuple) or hasattr(other, "__dlpack__"):
+            array, given = (f"{kind.__module__}.{kind.__qualname__}" for kind in (self._xp.ndarray, type(other)))
+            raise ArgumentError(f"A @ x takes a {array} or an operator; x is a {given}: convert it, or pass as_operator(x)")
         return self._with(other, lambda B, X: self.matmat(B.matmat(X)))
 
     def __neg__(self):
@@ -196,10 +200,11 @@ def as_operator(A, *, n=None, dtype=None, device=None):
 
     Parameters
     ----------
-    A : array, sparse CSR or CSC matrix, object with `matvec` or `matmat`, callable, or Operator
+    A : array, sparse CSR or CSC matrix, object with `matvec`, `matmat`, `to_scipy` or @, callable, or Operator
         Arrays (numpy, or what numpy takes through DLPack on the CPU, such as torch tensors) are float64 or float32 and must be
         symmetric: the upper triangle is read, and not copied. An object (scipy LinearOperator, ...) has `shape`; what has `native` is
-        used through that. A callable gets a vector (n,) and returns one.
+        used through that, what has no `matvec` or `matmat` through `to_scipy()` (curvlinops, ...) or its product with numpy arrays,
+        A @ X. A callable gets a vector (n,) and returns one.
     n : int, optional
         Size, for a callable.
     dtype : float64 or float32, optional
@@ -258,12 +263,17 @@ def as_operator(A, *, n=None, dtype=None, device=None):
         return _object(A, dtype)
     if hasattr(A, "__dlpack__"):
         try:
-            return _dense(np.from_dlpack(A.detach() if hasattr(A, "detach") else A))
-        except (BufferError, RuntimeError, TypeError) as error:
+            array = np.from_dlpack(A.detach() if hasattr(A, "detach") else A)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise ArgumentError(f"{type(A).__name__} cannot be read as an array in main memory ({error}): move it there, or pass its product as a callable") from None
+        return _dense(array)
+    if hasattr(A, "to_scipy"):
+        return _object(A.to_scipy(), dtype or _own_dtype(A))
+    if hasattr(A, "shape") and hasattr(A, "__matmul__"):
+        return _object(A, dtype)
     if callable(A):
         return _callable(A, n, dtype)
-    raise ArgumentError(f"{type(A).__name__} is no operator; expected an array, a CSR matrix, an object with matvec, or a callable")
+    raise ArgumentError(f"{type(A).__name__} is no operator; expected an array, a CSR matrix, an object with matvec or @, or a callable")
 
 
 def gram(J, *, dtype=None):
@@ -391,11 +401,7 @@ def _object(A, dtype):
     if len(shape) != 2 or shape[0] != shape[1] or shape[0] < 1:
         raise ShapeError(f"{type(A).__name__} has shape {shape}; expected a square operator")
     if dtype is None:
-        own = getattr(A, "dtype", None)
-        try:
-            dtype = np.dtype(np.float64 if own is None else own)
-        except TypeError:
-            dtype = np.dtype(np.float64)
+        dtype = _own_dtype(A)
     if np.dtype(dtype) not in _REAL:
         raise ShapeError(f"{type(A).__name__} has dtype {dtype}; expected float64 or float32: pass dtype=np.float64 if its products are real")
     single = getattr(A, "matvec", None)
@@ -405,9 +411,22 @@ def _object(A, dtype):
             return _returned(single(X[:, 0].copy()), X, "matvec")
         if hasattr(A, "matmat"):
             return _returned(A.matmat(X), X, "matmat")
+        if single is None:
+            return _returned(A @ X.copy(), X, "@")
         return np.stack([_returned(single(x.copy()), X[:, :1], "matvec")[:, 0] for x in X.T], axis=1)
 
     return Operator(int(shape[0]), dtype, matmat, keep=A)
+
+
+def _own_dtype(A):
+    """A.dtype, also by its name (torch.float32); float64 where there is none."""
+    own = getattr(A, "dtype", None)
+    for name in (np.float64 if own is None else own, str(own).rpartition(".")[2]):
+        try:
+            return np.dtype(name)
+        except TypeError:
+            continue
+    return np.dtype(np.float64)
 
 
 def _callable(f, n, dtype):
