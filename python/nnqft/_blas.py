@@ -1,12 +1,15 @@
-"""Gives scipy's BLAS to the kernels, once, when a module with dense products is imported."""
+"""Gives scipy's BLAS to the kernels, once, when a module with dense products is imported; dense products of its own for Python code.
+
+Numpy brings a BLAS too, whose threads split sums as the machine has them and cannot be held back from here.
+"""
 
 import ctypes
 
-from scipy.linalg import cython_blas
+from scipy.linalg import cython_blas, get_blas_funcs
 
 from . import _core
 
-__all__ = ["connect"]
+__all__ = ["connect", "matmul"]
 
 # Setter and getter of the number of threads, by library; the name is looked up in cython_blas and what it links to.
 _SWITCHES = (
@@ -20,6 +23,13 @@ def connect():
     """Points the kernels to scipy.linalg.cython_blas and to the switch of its threads, where one is known."""
     setter, getter = _switch()
     _core.use_blas(cython_blas.__pyx_capi__, setter, getter)
+
+
+def matmul(A, B):
+    """A B of two matrices, the same bits for any number of threads."""
+    (a, a_turned), (b, b_turned) = ((M, 0) if M.flags.f_contiguous else (M.T, 1) for M in (A, B))
+    with _core.BlasThreadsOff():
+        return get_blas_funcs("gemm", (A, B))(1.0, a, b, trans_a=a_turned, trans_b=b_turned)
 
 
 def _switch():

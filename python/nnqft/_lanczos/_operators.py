@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse
 
 from .. import _core
+from .._blas import matmul
 from .._checks import shown
 from .._run import thread_count
 from ..errors import ArgumentError, ShapeError
@@ -309,8 +310,8 @@ def gram(J, *, dtype=None):
         raise ShapeError("J is a masked array: pass the values to be used, as a plain array")
     if hasattr(J, "rmatmat"):
         return Operator(shape[1], dtype, lambda X: _returned(J.rmatmat(np.ascontiguousarray(J.matmat(X))), X, "rmatmat"))
-    turned = J.T
-    return Operator(shape[1], dtype, lambda X: turned @ (J @ X))
+    turned, times = J.T, matmul if isinstance(J, np.ndarray) else operator.matmul
+    return Operator(shape[1], dtype, lambda X: times(turned, times(J, X)))
 
 
 def real_dtype(dtype, where="dtype"):

@@ -1,7 +1,10 @@
 """Traces from products with random vectors: Hutchinson, Hutch++, XTrace, each with the error it knows of itself."""
 
 import numpy as np
+import scipy.linalg
 
+from .. import _core
+from .._blas import matmul
 from .._checks import shown
 from .._estimate import Estimate
 from .._run import thread_count
@@ -149,9 +152,11 @@ def hutchinson(op, products, draw, law):
 def hutch_pp(op, products, draw, law):
     sketch = products // 3
     Q = orthonormal(op.matmat(draw(0, sketch)))
-    known = np.einsum("ij,ij->", Q, op.matmat(Q)) if Q.shape[1] else 0.0
     rest = products - 2 * sketch
-    values = quadratic_forms(op, rest, lambda first, m: draw(sketch + first, m), lambda X: X - Q @ (Q.T @ X))
+    if not Q.shape[1]:
+        return hutchinson(op, rest, lambda first, m: draw(sketch + first, m), law)
+    known = np.einsum("ij,ij->", Q, op.matmat(Q))
+    values = quadratic_forms(op, rest, lambda first, m: draw(sketch + first, m), lambda X: X - matmul(Q, matmul(Q.T, X)))
     return known + values.mean(), values.std(ddof=1) / np.sqrt(rest)
 
 
@@ -162,19 +167,21 @@ def xtrace(op, products, draw, law):
     scale = np.linalg.norm(Y, axis=0).max()
     if scale == 0:
         return 0.0, 0.0
-    Q, R = np.linalg.qr(Y)
+    with _core.BlasThreadsOff():
+        Q, R = scipy.linalg.qr(Y, mode="economic", check_finite=False)
     if abs(np.diag(R)).min() <= 1e-13 * scale * np.sqrt(m):
         # The range is exhausted: Q already holds all of A, and leaving one vector out would divide by zero.
         Q = orthonormal(Y)
         return np.einsum("ij,ij->", Q, op.matmat(Q)), np.finfo(op.dtype).eps * scale
     Z = op.matmat(Q)
     # Without vector i the range is Q (1 - s s^T): s is the normalised column i of R^-T.
-    S = np.linalg.inv(R).T
+    with _core.BlasThreadsOff():
+        S = scipy.linalg.solve_triangular(R, np.eye(m), trans="T", check_finite=False)
     S /= np.linalg.norm(S, axis=0)
-    H, W, T = Q.T @ Z, Q.T @ omega, Z.T @ omega
+    H, W, T = matmul(Q.T, Z), matmul(Q.T, omega), matmul(Z.T, omega)
     X = W - S * np.einsum("ij,ij->j", S, W)
-    inside = np.trace(H) - np.einsum("ij,ij->j", S, H @ S)
-    outside = np.einsum("ij,ij->j", omega, Y) - 2 * np.einsum("ij,ij->j", X, T) + np.einsum("ij,ij->j", X, H @ X)
+    inside = np.trace(H) - np.einsum("ij,ij->j", S, matmul(H, S))
+    outside = np.einsum("ij,ij->j", omega, Y) - 2 * np.einsum("ij,ij->j", X, T) + np.einsum("ij,ij->j", X, matmul(H, X))
     if law != "rademacher":  # the length of the rest of v within its n - m + 1 dimensions is noise: set it to its mean
         outside *= (n - m + 1) / (np.einsum("ij,ij->j", omega, omega) - np.einsum("ij,ij->j", X, X))
     values = inside + outside
@@ -183,5 +190,6 @@ def xtrace(op, products, draw, law):
 
 def orthonormal(Y):
     """Orthonormal basis of the columns of Y, without the directions that are rounding."""
-    U, s, _ = np.linalg.svd(Y, full_matrices=False)
+    with _core.BlasThreadsOff():
+        U, s, _ = scipy.linalg.svd(Y, full_matrices=False, check_finite=False)
     return U[:, s > (s.max(initial=0.0) * max(Y.shape) * np.finfo(np.float64).eps)]
