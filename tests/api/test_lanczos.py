@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 from nnqft import _core
 from nnqft.errors import ArgumentError, ShapeError, StateError
-from nnqft.lanczos import LanczosState, as_operator, gram, lanczos, slq
+from nnqft.lanczos import LanczosState, as_operator, gram, kpm, lanczos, singular_values, slq, trace
 
 A = np.diag(np.arange(1.0, 21.0))
 
@@ -152,9 +152,47 @@ def test_a_callback_sees_each_step_and_may_stop_or_fail():
         raise Failed
 
     state = LanczosState()
+    for steps in (1, 2):
+        with pytest.raises(Failed):
+            lanczos(A, 9, probes=2, callback=fail, state=state)
+        assert state.steps.tolist() == [steps, steps]
+    resumed, whole = lanczos(A, 9, state=state, basis=True), lanczos(A, 9, probes=2, basis=True)
+    for name in ("alpha", "beta", "residual", "basis"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+
+
+PROGRESS = {
+    "lanczos": (lambda **o: lanczos(A, 9, probes=3, **o), 9),
+    "slq": (lambda **o: slq(A, 9, probes=3, **o), 9),
+    "singular values": (lambda **o: singular_values(A, 9, probes=3, **o), 9),
+    "kpm": (lambda **o: kpm(A, 11, probes=3, **o), 18),
+    "hutchinson": (lambda **o: trace(A, 18, method="hutchinson", **o), 18),
+    "hutch++": (lambda **o: trace(A, 18, method="hutch++", **o), 18),
+    "xtrace": (lambda **o: trace(A, 18, **o), 18),
+    "exact trace": (lambda **o: trace(A, 60, **o), 20),
+}
+
+
+@pytest.mark.parametrize("name", PROGRESS)
+def test_progress_is_told_and_changes_nothing(name):
+    run, total = PROGRESS[name]
+    seen = []
+
+    def tell(*numbers):
+        seen.append(numbers)
+        return True  # no order to stop
+
+    told, silent = run(progress=tell), run()
+    assert seen[-1] == (total, total) and seen == sorted(seen) and len(seen) == len(set(seen)) > 1
+    for part in ("alpha", "nodes", "moments", "mean", "stderr"):
+        if hasattr(silent, part) and not callable(getattr(silent, part)):
+            np.testing.assert_array_equal(getattr(told, part), getattr(silent, part))
+
+    def fail(done, total):
+        raise Failed
+
     with pytest.raises(Failed):
-        lanczos(A, 9, callback=fail, state=state)
-    assert state.steps.tolist() == [1]
+        run(progress=fail)
 
 
 def test_a_callback_may_use_the_operator_that_is_running():

@@ -8,7 +8,7 @@ from scipy.linalg import eigh_tridiagonal
 
 from .. import _blas, _core  # noqa: F401  (_blas connects the kernels)
 from .._checks import shown
-from .._run import integer, thread_count
+from .._run import integer, progress_bar, thread_count
 from ..errors import ArgumentError, ShapeError, StateError
 from ..networks import as_key
 from ._operators import as_operator, native_handle, real_dtype
@@ -149,7 +149,7 @@ class Lanczos:
 
 
 def lanczos(op, k, *, v0=None, probes=None, seed=None, distribution=None, reorth="full", restart=False, dtype=None, basis=False,
-            callback=None, state=None, threads=None, check_symmetric=True):  # fmt: skip
+            callback=None, progress=None, state=None, threads=None, check_symmetric=True):  # fmt: skip
     """Lanczos tridiagonalisation T = Q^T A Q of a symmetric operator, from one or many start vectors in lockstep.
 
     w = A q_j - beta_{j-1} q_{j-1};  alpha_j = q_j.w;  w -= alpha_j q_j;  beta_j = |w|;  q_{j+1} = w / beta_j.
@@ -184,6 +184,8 @@ def lanczos(op, k, *, v0=None, probes=None, seed=None, distribution=None, reorth
         Return Q too.
     callback : callable, optional
         callback(step, alpha, beta) after each step, with copies of shape (probes, step); True stops the run.
+    progress : True or callable(done, total), optional
+        A bar (needs tqdm), or a function that is told the steps that all probes have done. A device is then waited for after each.
     state : LanczosState, optional
         Of an earlier result, with the same operator: goes on from there, to the same bits as an uninterrupted run. Empty: filled.
     threads : int, optional
@@ -255,8 +257,14 @@ def lanczos(op, k, *, v0=None, probes=None, seed=None, distribution=None, reorth
         core.draw(more, made["distribution"], made["seed"])
     state._core, state._made = core, made
 
-    after = None if callback is None else lambda step: callback(step, core.alpha[:, :step], core.beta[:, :step])
-    core.advance(handle, k, threads, after)
+    with progress_bar(progress, k, unit="step") as report:
+
+        def after(step):
+            if report is not None:
+                report(step)
+            return callback is not None and callback(step, core.alpha[:, :step], core.beta[:, :step])
+
+        core.advance(handle, k, threads, None if report is None and callback is None else after)
     return Lanczos(_padded(core.alpha, k), _padded(core.beta, k), core.steps, core.breakdown, core.restarts, core.norm, core.norm2, core.basis(threads) if basis else None, state, made["seed"],
                    None if made["seed"] is None else made["distribution"], made["reorth"])  # fmt: skip
 

@@ -13,11 +13,12 @@ from numpy.polynomial import chebyshev
 from .. import _store
 from .._checks import integer, number, real_array, shown
 from .._estimate import Estimate
+from .._run import progress_bar
 from ..errors import ArgumentError, DivergenceError, ShapeError, StateError
 from ..networks import as_key
 from ._distribution import mean_and_error
 from ._driver import affordable, lanczos, require_symmetric
-from ._operators import as_operator, host_operator
+from ._operators import as_operator, counted, host_operator
 from ._probes import count_argument, probe_vectors
 
 __all__ = ["ChebyshevDensity", "kpm", "spectral_bounds"]
@@ -225,7 +226,7 @@ def spectral_bounds(op, k=30, *, margin=0.02, seed=0, check_symmetric=True):
 
 
 def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=None, margin=0.02,
-        check_symmetric=True):  # fmt: skip
+        progress=None, check_symmetric=True):  # fmt: skip
     """Spectral density of a symmetric operator by the kernel polynomial method.
 
     Parameters
@@ -242,6 +243,8 @@ def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=
         Interval that holds the spectrum. Default: `spectral_bounds(op, margin=margin)`, 30 more products.
     margin : float
         Share of the width added to the default bounds.
+    progress : True or callable(done, total), optional
+        A bar (needs tqdm), or a function that is told the products made after those for the bounds.
     check_symmetric : bool
         As for `lanczos`: two more products, or a look at both triangles of an array.
 
@@ -279,15 +282,17 @@ def kpm(op, degree=100, *, probes=10, seed=0, distribution="rademacher", bounds=
         require_symmetric(op)
     low, high = given or spectral_bounds(op, margin=margin, seed=key, check_symmetric=False)
     width = max(1, _ELEMENTS // n)
-    moments = [
-        chebyshev_moments(
-            op,
-            degree,
-            (low, high),
-            probe_vectors(n, min(width, probes - first), seed=key, first=first, distribution=distribution),
-        )
-        for first in range(0, probes, width)
-    ]
+    with progress_bar(progress, probes * ((degree + 1) // 2), unit="product") as report:
+        op = counted(op, report)
+        moments = [
+            chebyshev_moments(
+                op,
+                degree,
+                (low, high),
+                probe_vectors(n, min(width, probes - first), seed=key, first=first, distribution=distribution),
+            )
+            for first in range(0, probes, width)
+        ]
     how = {"estimator": "kpm", "degree": degree, "seed": key, "distribution": distribution}
     return ChebyshevDensity(np.concatenate(moments), (low, high), n, how)
 

@@ -333,6 +333,22 @@ def host_operator(A, who):
     return op
 
 
+def counted(op, report):
+    """`op`, of which every product is followed by report(products so far), if there is one to tell."""
+    if report is None:
+        return op
+    done = 0
+
+    def matmat(X):
+        nonlocal done
+        Y = op.matmat(X)
+        done += X.shape[1]
+        report(done)
+        return Y
+
+    return Operator(op.shape[0], op.dtype, matmat)
+
+
 def native_handle(op, dtype):
     """What the kernels take for `op` with vectors of `dtype`."""
     if op.native is not None:

@@ -15,7 +15,7 @@ _BASIS_BYTES = 1 << 30  # up to here "auto" keeps all vectors and reorthogonalis
 
 
 def slq(op, k=50, *, probes=10, seed=None, distribution=None, reorth="auto", dtype=None, state=None,
-        threads=None, check_symmetric=True):  # fmt: skip
+        progress=None, threads=None, check_symmetric=True):  # fmt: skip
     """Spectral density of a symmetric operator by stochastic Lanczos quadrature.
 
     Lanczos with k steps from each random vector v gives nodes and weights, the Gauss rule of v's own measure; their
@@ -40,7 +40,7 @@ def slq(op, k=50, *, probes=10, seed=None, distribution=None, reorth="auto", dty
     state : LanczosState, optional
         An empty one is filled; one of an earlier call with the same operator goes on: with more steps (k), more probes
         (their number in all) or both, to the bits of one run that had them from the beginning.
-    dtype, threads, check_symmetric
+    dtype, progress, threads, check_symmetric
         As for `lanczos`.
 
     Returns
@@ -84,7 +84,7 @@ def slq(op, k=50, *, probes=10, seed=None, distribution=None, reorth="auto", dty
     elif auto:
         reorth = "full" if 8 * probes * steps * op.shape[0] <= _BASIS_BYTES else "none"
     run = lanczos(op, steps, probes=probes, seed=seed, distribution=distribution, reorth=reorth, dtype=dtype, state=state,
-                  threads=threads, check_symmetric=check_symmetric)  # fmt: skip
+                  progress=progress, threads=threads, check_symmetric=check_symmetric)  # fmt: skip
     nodes, weights = run.eigen()
     how = {"estimator": "slq", "k": max(k, run.alpha.shape[1]), "seed": run.seed, "distribution": run.distribution, "reorth": run.reorth}
     complete = np.asarray(run.breakdown) | (np.asarray(run.steps) >= op.shape[0])

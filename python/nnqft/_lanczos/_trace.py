@@ -7,11 +7,11 @@ from .. import _core
 from .._blas import matmul
 from .._checks import shown
 from .._estimate import Estimate
-from .._run import thread_count
+from .._run import progress_bar, thread_count
 from ..errors import ArgumentError
 from ..networks import as_key
 from ._driver import affordable, random_pair, require_mirrored, require_mutual
-from ._operators import host_operator
+from ._operators import counted, host_operator
 from ._probes import count_argument, probe_vectors
 
 __all__ = ["trace"]
@@ -20,7 +20,7 @@ _COLUMNS = 16  # vectors of one product of Hutchinson's estimate
 _METHODS = ("hutchinson", "hutch++", "xtrace")
 
 
-def trace(op, products=60, *, method="xtrace", distribution=None, seed=0, check_symmetric=True):
+def trace(op, products=60, *, method="xtrace", distribution=None, seed=0, progress=None, check_symmetric=True):
     """Trace of a symmetric operator from products with random vectors.
 
     "hutchinson"  mean of v.Av; error ~ |A|_F sqrt(2 / products), whatever the spectrum.
@@ -38,6 +38,8 @@ def trace(op, products=60, *, method="xtrace", distribution=None, seed=0, check_
     distribution : "rademacher", "gaussian" or "sphere", optional
         Law of the vectors. Default: "sphere" for XTrace, whose normalised form needs it, else "rademacher".
     seed : int, SeedSequence or Generator
+    progress : True or callable(done, total), optional
+        A bar (needs tqdm), or a function that is told the products made.
     check_symmetric : bool
         Compare the two triangles of dense matrices, and u.Av with v.Au for the vectors of the first product.
 
@@ -83,25 +85,26 @@ def trace(op, products=60, *, method="xtrace", distribution=None, seed=0, check_
     if check_symmetric:
         require_mirrored(op, thread_count(None))
     check_symmetric = check_symmetric and not op.surely_symmetric
-    op = Scaled(op)
-    if products >= n:
-        return Estimate(op.restore(exact(op, check_symmetric)), 0.0, n, {**how, "estimator": "exact"})
-    op.check = check_symmetric
+    complete = products >= n
 
     def draw(first, count):
         return probe_vectors(n, count, seed=key, first=first, distribution=law)
 
-    estimate = {"hutchinson": hutchinson, "hutch++": hutch_pp, "xtrace": xtrace}[method]
-    mean, stderr = estimate(op, products, draw, law)
+    with progress_bar(progress, min(products, n), unit="product") as report:
+        op = Scaled(counted(op, report), check_symmetric and not complete)
+        if complete:
+            return Estimate(op.restore(exact(op, check_symmetric)), 0.0, n, {**how, "estimator": "exact"})
+        estimate = {"hutchinson": hutchinson, "hutch++": hutch_pp, "xtrace": xtrace}[method]
+        mean, stderr = estimate(op, products, draw, law)
     return Estimate(op.restore(mean), op.restore(stderr), products, how)
 
 
 class Scaled:
     """The operator times the power of two that brings its first product near 1: squares neither overflow nor vanish."""
 
-    def __init__(self, op):
+    def __init__(self, op, check):
         self.op, self.shape, self.dtype, self.exponent = op, op.shape, op.dtype, None
-        self.check = False  # whether the first product is to show that op is symmetric
+        self.check = check  # whether the first product is to show that op is symmetric
 
     def restore(self, value):
         return float(np.ldexp(value, -(self.exponent or 0)))
