@@ -231,7 +231,8 @@ void Lanczos<T>::residual(std::int64_t probe, T* out) const {
 template <class T>
 double Lanczos<T>::bytes(std::int64_t n, std::int64_t probes, std::int64_t steps, Reorth reorth, bool keep_basis) {
     // Full: a panel is orthogonalised into new vectors.
-    const double vectors = reorth == Reorth::none && !keep_basis ? 3.0 : static_cast<double>(std::min(steps, n)) + (reorth == Reorth::full ? kPanelVectors : 1);
+    const double kept = static_cast<double>(std::min(steps, n)), spare = reorth == Reorth::full ? kPanelVectors : 1;
+    const double vectors = keep_basis ? 2 * kept + spare : reorth == Reorth::none ? 3.0 : kept + spare;
     return static_cast<double>(n) * static_cast<double>(probes) * vectors * sizeof(T);
 }
 

@@ -67,7 +67,7 @@ public:
     void basis(std::int64_t probe, std::int64_t step, T* out) const;  // q_step, step <= steps of the probe
     void residual(std::int64_t probe, T* out) const;                  // q of the next step; zeros after a breakdown
 
-    // Bytes of the vectors of `probes` probes at `steps` steps.
+    // Bytes of the vectors of `probes` probes at `steps` steps; with keep_basis, of the copy that is returned, too.
     static double bytes(std::int64_t n, std::int64_t probes, std::int64_t steps, Reorth reorth, bool keep_basis);
 
 private:

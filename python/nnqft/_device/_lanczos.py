@@ -293,5 +293,5 @@ class DeviceLanczos:
             return _backend.cupy_module().concatenate([group.vectors[0] for group in self._groups])
 
     def bytes(self, n, probes, steps, reorth, basis):
-        kept = min(steps, n) + 1 if basis or reorth != "none" else 0
+        kept = (min(steps, n) + 1 if basis or reorth != "none" else 0) + (min(steps, n) if basis else 0)  # and its copy
         return float(n) * probes * (3 + kept) * self.dtype.itemsize

@@ -1,6 +1,5 @@
 """Lanczos tridiagonalisation: `lanczos`, its result and its state."""
 
-import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +7,7 @@ from scipy.linalg import eigh_tridiagonal
 
 from .. import _blas, _core  # noqa: F401  (_blas connects the kernels)
 from .._checks import shown
+from .._memory import available_memory
 from .._run import integer, progress_bar, thread_count
 from ..errors import ArgumentError, ShapeError, StateError
 from ..networks import as_key
@@ -209,7 +209,7 @@ def lanczos(op, k, *, v0=None, probes=None, seed=None, distribution=None, reorth
 
     Notes
     -----
-    Memory: n * probes * itemsize times 3 for "none", times k + 8 for "full". Cost: k products and, for reorth="full", 2 to 4 n k^2 operations a
+    Memory: n * probes * itemsize times 3 for "none", times k + 8 for "full", and k more for the copy that basis=True returns. Cost: k products and, for reorth="full", 2 to 4 n k^2 operations a
     probe; what it reads of the basis is n k^2 itemsize / 16, twice that where vectors have to be corrected. A probe stops at step j where beta_j <= 32 eps max(abs(alpha) + beta) sqrt(j): relative to the operator, so that scaling A by a
     power of two changes exponents alone. C. C. Paige, J. Inst. Maths Applics 10 (1972) 373, algorithm A(2,7); J. W. Daniel et al., Math.
     Comp. 30 (1976) 772; H. D. Simon, Math. Comp. 42 (1984) 115.
@@ -285,7 +285,7 @@ class _Host:
     kernels = staticmethod(lambda n, dtype, reorth, basis, restart: _KERNELS[dtype](n, reorth, basis, restart))
     asarray = staticmethod(np.asarray)
     contiguous = staticmethod(lambda rows: np.require(rows, requirements=["C", "A"]))
-    available_memory = staticmethod(lambda: _available_memory())
+    available_memory = staticmethod(lambda: available_memory())
     check_symmetric = staticmethod(lambda op, threads: require_symmetric(op, threads))
 
 
@@ -342,24 +342,9 @@ def _affordable(core, n, probes, k, reorth, basis, home):
 
 def affordable(need, what, remedy, *, have=None):
     """ArgumentError unless `need` bytes of memory can be had."""
-    have = _available_memory() if have is None else have
+    have = available_memory() if have is None else have
     if need > have:
         raise ArgumentError(f"{what} need {need / 1e9:.3g} GB for their vectors, {have / 1e9:.3g} GB are free: {remedy}")
-
-
-def _available_memory():
-    """Bytes that can be had, by the kernel's estimate; where there is none, all that addresses reach."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return 1024.0 * int(line.split()[1])
-    except (OSError, ValueError):
-        pass
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        return 2.0**47
 
 
 def require_mirrored(op, threads):
