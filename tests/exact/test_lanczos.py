@@ -90,6 +90,20 @@ def test_scaling_the_operator_by_a_power_of_two_scales_every_bit(form, reorth, p
     np.testing.assert_array_equal(scaled.eigen()[1], plain.eigen()[1])
 
 
+# Normal numbers end at 2^-126 and 2^128 (2^-1022 and 2^1024): room for entries of the matrix, and of vectors, that are smaller or larger than 1.
+@pytest.mark.parametrize(("dtype", "power"), [(np.float32, p) for p in (-110, -60, 60, 120)] + [(np.float64, p) for p in (-997, -100, 100, 997)])
+@pytest.mark.parametrize("reorth", SCHEMES)
+def test_scaling_holds_from_end_to_end_of_the_normal_numbers(dtype, power, reorth):
+    for A in (symmetric(150).astype(dtype), sp.csr_array(symmetric(40).astype(dtype)), laplacian(12, 13).astype(dtype)):
+        scaled = A * dtype(2.0**power)
+        run, plain = lanczos(scaled, 30, probes=3, reorth=reorth), lanczos(A, 30, probes=3, reorth=reorth)
+        assert run.state._core.__class__.__name__ == ("Lanczos32" if dtype == np.float32 else "Lanczos64")
+        for name in ("alpha", "beta"):
+            np.testing.assert_array_equal(getattr(run, name), np.ldexp(getattr(plain, name), power))
+        np.testing.assert_array_equal(run.eigen()[0], np.ldexp(plain.eigen()[0], power))
+        np.testing.assert_array_equal(run.eigen()[1], plain.eigen()[1])
+
+
 @pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e-6, 1e30, 1e300])
 def test_spectra_are_right_at_every_scale(scale):
     eigenvalues = np.linspace(-1, 1, 40)
