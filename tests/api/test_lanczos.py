@@ -281,11 +281,9 @@ def test_handles_that_were_never_made_are_refused():
             empty.matmat(np.ones((3, 1)), 1) if name != "Lanczos64" else empty.alpha
 
 
-@pytest.mark.parametrize("reorth", ["none", "full"])
-def test_ctrl_c_ends_a_run_within_half_a_second_and_leaves_the_finished_steps(reorth):
-    B = sp.csr_array(sp.diags(np.linspace(0, 1, 2_000_000)))
-    state = LanczosState()
-    sent = []
+def interrupted(op, k, reorth):
+    """A run that Ctrl-C ends after its third step: the state it leaves, and the seconds from the signal to its end."""
+    state, sent = LanczosState(), []
 
     def interrupt():
         while len(state.steps) == 0 or state.steps[0] < 3:
@@ -296,14 +294,25 @@ def test_ctrl_c_ends_a_run_within_half_a_second_and_leaves_the_finished_steps(re
     sender = threading.Thread(target=interrupt)
     sender.start()
     with pytest.raises(KeyboardInterrupt):
-        lanczos(B, 1_000_000 if reorth == "none" else 60, reorth=reorth, state=state, threads=2)
+        lanczos(op, k, reorth=reorth, state=state, threads=2)
     late = time.monotonic() - sent[0]
     sender.join()
-    assert late < 2.0  # half a second on a machine of one's own
-    done = state.steps[0]
-    assert done >= 3
-    run = lanczos(B, int(done) + 1, reorth=reorth, state=state, threads=1)
-    np.testing.assert_array_equal(run.alpha, lanczos(B, int(done) + 1, reorth=reorth).alpha)
+    return state, late
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+@pytest.mark.parametrize("reorth", ["none", "full"])
+def test_ctrl_c_ends_a_run_within_half_a_second_and_leaves_the_finished_steps(reorth):
+    B = sp.csr_array(sp.diags(np.linspace(0, 1, 2_000_000)))
+    for _ in range(3):  # a machine that does other things may be late, but not each time
+        state, late = interrupted(B, 1_000_000 if reorth == "none" else 60, reorth)
+        done = int(state.steps[0])
+        assert done >= 3
+        if late < 0.5:
+            break
+    assert late < 0.5
+    run = lanczos(B, done + 1, reorth=reorth, state=state, threads=1)
+    np.testing.assert_array_equal(run.alpha, lanczos(B, done + 1, reorth=reorth).alpha)
 
 
 @pytest.mark.parametrize("isa", _core.isas())

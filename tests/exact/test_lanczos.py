@@ -257,6 +257,22 @@ def test_a_million_dimensions_run_in_three_vectors():
     assert _core.Lanczos64.bytes(10**6, 1, 100, "none", False) == 24e6
 
 
+def test_the_ends_of_a_spectrum_of_a_million_dimensions_are_exact_where_the_start_lies_in_their_space():
+    want, A = VALUES["lap2d_1000x1000"], laplacian(1000, 1000)
+
+    def wave(i, j):
+        x = np.pi * np.arange(1, 1001) / 1001
+        return np.outer(np.sin(i * x), np.sin(j * x)).ravel()
+
+    # Of each double eigenvalue one direction in either run: as many steps as distinct values.
+    for start, values in (
+        ([(1, 1), (1, 2), (1000, 999), (1000, 1000)], [*want["lo3"][:2], *want["hi3"][1:]]),
+        ([(2, 1), (999, 1000)], [want["lo3"][2], want["hi3"][0]]),
+    ):
+        nodes, _ = lanczos(A, len(start), v0=sum(wave(i, j) for i, j in start)).eigen()
+        np.testing.assert_allclose(nodes[0], values, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("law", ["rademacher", "gaussian", "sphere"])
 def test_probes_are_functions_of_their_address_with_the_law_they_name(law):
     v = _core.lanczos_start(law, 3, 1, 100_000)
