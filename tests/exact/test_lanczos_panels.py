@@ -131,6 +131,21 @@ def test_every_prefix_of_a_basis_is_orthonormal_to_rounding(spectrum, dtype, bou
         assert np.abs((Q * wide) @ Q.T - T[p][:steps, :steps]).max() < 50 * bound * np.abs(wide).max()
 
 
+@pytest.mark.parametrize(("dtype", "error", "rest", "bound"), [(np.float64, 1e-6, 1e-6, 8 * EPS), (np.float32, 0.03, 0.01, 1e-6)])
+def test_a_vector_that_nearly_all_lay_in_the_basis_is_made_orthogonal_twice(dtype, error, rest, bound):
+    # Two eigenvalues: the space closes at the second step, but for an error of the operator along q_0 and, less, outside. One pass leaves
+    # eps / rest of q_0 in what is outside.
+    n = 60
+    first, z = np.random.default_rng(8).standard_normal((2, n)).astype(dtype)
+    first /= np.linalg.norm(first)
+    values, error_vector = np.where(np.arange(n) < n // 2, 1, 2).astype(dtype), dtype(error) * (first + dtype(rest / np.sqrt(n)) * z)
+    op = as_operator(lambda x: values * x + error_vector, n=n, dtype=dtype)
+    run = lanczos(op, 4, v0=first, basis=True, check_symmetric=False)
+    assert run.steps[0] >= 3
+    Q = run.basis[0][:3].astype(np.float64)
+    assert abs(Q @ Q.T - np.eye(3)).max() < bound
+
+
 def test_a_basis_in_one_probe_is_that_of_the_probe_in_company():
     A = np.diag(SPECTRA["outliers"](1000))
     many = lanczos(A, 30, probes=9, basis=True, seed=3)
