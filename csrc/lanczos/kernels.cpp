@@ -194,29 +194,40 @@ void project_on(int64_t rows, const T* const* Q, const double* h, int stride, do
     for (; m - s >= 2; s += 2) CALL(8, 2)                        \
     for (; m - s >= 1; s += 1) CALL(8, 1)
 
+// The vectors that are left over go four, two and one at a time: a sum alone waits for its own additions.
 template <class T>
 void dots(int64_t rows, int64_t count, const T* const* Q, int m, const double* const* W, double* h) {
+#define SOME(M, N) \
+    for (; i + M <= count; i += M) dots_of<M, N>(rows, Q + i, W + s, m, h + i * m + s)
 #define CALL(M, N)                                                                                 \
     {                                                                                              \
         int64_t i = 0;                                                                             \
-        for (; i + M <= count; i += M) dots_of<M, N>(rows, Q + i, W + s, m, h + i * m + s);        \
-        for (; i < count; ++i) dots_of<1, N>(rows, Q + i, W + s, m, h + i * m + s);                \
+        SOME(M, N);                                                                                \
+        if (M > 4) SOME(4, N);                                                                     \
+        if (M > 2) SOME(2, N);                                                                     \
+        SOME(1, N);                                                                                \
         for (int t = 0; t < m; ++t) dots_of<1, N>(rows, W + t, W + s, m, h + (count + t) * m + s); \
     }
     NNQFT_PANEL(CALL)
 #undef CALL
+#undef SOME
 }
 
 template <class T>
 double project(int64_t rows, int64_t count, const T* const* Q, int m, const double* h, const double* r, double* const* W) {
-#define CALL(M, N)                                                                             \
-    {                                                                                          \
-        int64_t i = 0;                                                                         \
-        for (; i + M <= count; i += M) project_on<M, N>(rows, Q + i, h + i * m + s, m, W + s); \
-        for (; i < count; ++i) project_on<1, N>(rows, Q + i, h + i * m + s, m, W + s);         \
+#define SOME(M, N) \
+    for (; i + M <= count; i += M) project_on<M, N>(rows, Q + i, h + i * m + s, m, W + s)
+#define CALL(M, N)             \
+    {                          \
+        int64_t i = 0;         \
+        SOME(M, N);            \
+        if (M > 4) SOME(4, N); \
+        if (M > 2) SOME(2, N); \
+        SOME(1, N);            \
     }
     NNQFT_PANEL(CALL)
 #undef CALL
+#undef SOME
     for (int t = 1; t < m; ++t)
         for (int u = 0; u < t; ++u) project_on<1, 1>(rows, W + u, r + u * m + t, m, W + t);
     double square;
