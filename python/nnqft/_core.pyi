@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Accumulator', 'BlasThreadsOff', 'Dense32', 'Dense64', 'Ensemble', 'ExactTotal', 'Lanczos32', 'Lanczos64', 'MAX_NETS', 'MomentAccumulator', 'NetHessianF32', 'NetHessianF64', 'NetStructure', 'Operator32', 'Operator64', 'Program', 'ThickRestart', 'accumulator_bytes', 'activate', 'all_moment_sums', 'blas_is_external', 'blas_threads_known', 'block_size', 'canonical_index', 'closure', 'csr32', 'csr64', 'default_threads', 'dense32', 'dense64', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_box', 'hafnian_derivative', 'hafnian_fast', 'hafnian_with', 'hafnian_with_multisets', 'hafnian_work', 'isa', 'isas', 'lanczos_start', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'net_gradient', 'net_outputs', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'python32', 'python64', 'stop_everything', 'use_blas', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_theory', 'wick_all_vjp']
+__all__: list[str] = ['Accumulator', 'BlasThreadsOff', 'Dense32', 'Dense64', 'Ensemble', 'ExactTotal', 'Lanczos32', 'Lanczos64', 'MAX_NETS', 'MomentAccumulator', 'NetHessianF32', 'NetHessianF64', 'NetStructure', 'Operator32', 'Operator64', 'Program', 'ThickRestart32', 'ThickRestart64', 'accumulator_bytes', 'activate', 'all_moment_sums', 'blas_is_external', 'blas_threads_known', 'block_size', 'canonical_index', 'closure', 'csr32', 'csr64', 'default_threads', 'dense32', 'dense64', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_box', 'hafnian_derivative', 'hafnian_fast', 'hafnian_with', 'hafnian_with_multisets', 'hafnian_work', 'isa', 'isas', 'lanczos_start', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'net_gradient', 'net_outputs', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'python32', 'python64', 'stop_everything', 'use_blas', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_theory', 'wick_all_vjp']
 class Accumulator:
     """
     Exact block sums of a run, in 64 replicas, and the nets they cover.
@@ -306,7 +306,7 @@ class BlasThreadsOff:
         ...
     def __init__(self) -> None:
         ...
-class ThickRestart:
+class ThickRestart64:
     """
     Basis of a restarted Lanczos search, and its projection.
     """
@@ -314,6 +314,53 @@ class ThickRestart:
     def __init__(self, operator: Operator64, size: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     @typing.overload
+    def __init__(self, operator: Operator32, size: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def combine(self, S: numpy.ndarray, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        V S.
+        """
+    def extend(self, to: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Lanczos steps until the basis has `to` vectors.
+        """
+    def residuals(self, V: numpy.ndarray, w: numpy.ndarray, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        |2^exponent A v - w v| of each column.
+        """
+    def restart(self, S: numpy.ndarray, theta: numpy.ndarray, fresh: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        V <- V S, T <- diag(theta).
+        """
+    def start(self, v0: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    @property
+    def T(self) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        V^T A V, times 2^exponent.
+        """
+    @property
+    def beta(self) -> float:
+        ...
+    @property
+    def exponent(self) -> int:
+        ...
+    @property
+    def norm(self) -> float:
+        ...
+    @property
+    def products(self) -> int:
+        ...
+    @property
+    def skewness(self) -> float:
+        ...
+    @property
+    def used(self) -> int:
+        ...
+class ThickRestart32:
+    """
+    Basis of a restarted Lanczos search, and its projection.
+    """
     def __init__(self, operator: Operator32, size: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def combine(self, S: numpy.ndarray, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:

@@ -126,9 +126,9 @@ def test_an_error_in_the_operator_comes_through():
 
 
 def test_an_operator_may_use_the_search_it_is_searched_by_in_no_way():
-    core = _core.ThickRestart(as_operator(A).native, 4, 0)
+    core = _core.ThickRestart64(as_operator(A).native, 4, 0)
     core.start(None, 1)
-    nested = _core.ThickRestart(_core.python64(40, lambda x: (nested.extend(3, 1), x)[1]), 4, 0)
+    nested = _core.ThickRestart64(_core.python64(40, lambda x: (nested.extend(3, 1), x)[1]), 4, 0)
     nested.start(None, 1)
     with pytest.raises(StateError, match="under way"):
         nested.extend(2, 1)
@@ -140,9 +140,9 @@ def test_an_operator_may_use_the_search_it_is_searched_by_in_no_way():
     with pytest.raises(ArgumentError, match="keeps 1 to 0"):
         core.restart(np.ones((0, 0), order="F"), np.ones(0), False, 1)
     with pytest.raises(ArgumentError, match="does not fit"):
-        _core.ThickRestart(as_operator(A).native, 41, 0)
+        _core.ThickRestart64(as_operator(A).native, 41, 0)
     with pytest.raises((TypeError, RuntimeError)):
-        _core.ThickRestart.__new__(_core.ThickRestart).extend(1, 1)
+        _core.ThickRestart64.__new__(_core.ThickRestart64).extend(1, 1)
 
 
 def test_a_basis_that_does_not_fit_into_memory_is_refused_before_it_is_made():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from nnqft.errors import NNQFTWarning
 from nnqft.lanczos import eigsh, outliers
 
 EXACT = json.loads((Path(__file__).parents[1] / "data" / "lanczos.json").read_text())
@@ -131,6 +132,46 @@ def test_float32_operators_reach_float32_accuracy():
     w, _, info = eigsh(A, 4, which="LA", return_info=True)
     np.testing.assert_allclose(w, eigenvalues_of_laplacian(20, 15)[-4:], rtol=2e-6)
     assert info.converged.all()
+
+
+@pytest.mark.parametrize("which", ["LM", "LA", "SA", "BE"])
+@pytest.mark.parametrize("tol", [3e-6, 5e-7])  # above and below the tolerance from which the basis is one of float32
+def test_float32_operators_give_orthonormal_vectors_honest_residuals_and_no_ghosts(which, tol):
+    rng = np.random.default_rng(3)
+    Q = np.linalg.qr(rng.normal(size=(240, 240)))[0]
+    outliers_too = np.concatenate([[-90.0, -90.0, 60.0, 60.0, 60.0, 25.0], rng.normal(size=234)])
+    for spectrum in (outliers_too, rng.normal(size=240), np.repeat([1.0, -2.0], 120)):
+        A = ((Q * spectrum) @ Q.T).astype(np.float32)
+        A = (A + A.T) / 2
+        exact, norm = np.linalg.eigvalsh(A.astype(np.float64)), abs(spectrum).max()
+        w, V, info = eigsh(A, 7, which=which, tol=tol, ncv=24, return_info=True)
+        found, there = w, wanted(exact, 7, which)
+        if which == "LM":
+            found, there = np.sort(abs(w)), np.sort(abs(there))
+        # The product rounds its argument and its result, 2^-24 of the norm each; an eigenvalue errs by no more than its residual.
+        np.testing.assert_allclose(found, there, rtol=0, atol=(tol + 1e-6) * norm)
+        assert abs(V.T @ V - np.eye(7)).max() < 8 * np.finfo(float).eps
+        residuals = np.linalg.norm(A.astype(np.float64) @ V - V * w, axis=0)
+        np.testing.assert_allclose(residuals, info.residuals, rtol=0, atol=2e-7 * norm)
+        assert info.converged.all() and info.verified and (info.residuals <= tol * info.norm).all()
+
+
+def test_hundreds_of_restarts_in_float32_end_within_the_tolerance():
+    # Every restart rounds the kept vectors to float32, which T does not see: the residuals do.
+    A = laplacian(50, 40).astype(np.float32)
+    for seed in range(3):
+        w, V, info = eigsh(A, 4, which="LA", ncv=8, seed=seed, verify=False, return_info=True)
+        assert info.converged.all() and info.restarts > 200
+        residuals = np.linalg.norm(A.astype(np.float64) @ V - V * w, axis=0)
+        assert (residuals <= 3e-6 * info.norm).all()
+        np.testing.assert_allclose(w, eigenvalues_of_laplacian(50, 40)[-4:], rtol=0, atol=3e-6 * info.norm)
+
+
+def test_a_thousand_restarts_leave_the_vectors_orthonormal():
+    A = sp.csr_array(sp.diags_array(np.linspace(0, 1, 500)))
+    with pytest.warns(NNQFTWarning, match="did not converge"):
+        V = eigsh(A, 4, which="LA", ncv=6, tol=1e-14)[1]
+    assert abs(V.T @ V - np.eye(4)).max() < 8 * np.finfo(float).eps
 
 
 def test_outliers_stand_apart_from_the_bulk_and_a_bulk_has_none():

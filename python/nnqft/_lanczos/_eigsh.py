@@ -27,8 +27,8 @@ from ._probes import count_argument
 __all__ = ["EigenInfo", "eigsh"]
 
 _WHICH = ("LM", "LA", "SA", "BE")
-_NEAR = 1e4  # times the tolerance: residuals from which the end of a cycle is not waited for
-_OFTEN = 4  # steps then
+_OFTEN, _SELDOM = 4, 8  # steps from one look at T to the next: while verifying; while the rate of convergence is not known
+_SINGLE = 3e-6  # default tolerance of operators on float32, and the smallest one for which a basis of float32 will do
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ def eigsh(
         Residual accepted, relative to the operator's norm. Default: 1e-10, for float32 operators 3e-6. The error of an
         isolated eigenvalue is of the order of its square.
     ncv : int, optional
-        Vectors kept, k < ncv <= n (or n); default max(2 k + 16, 32). They take 8 n ncv bytes. k + 1 are taken for k + 2: beside
-        the pairs one place keeps what was learnt of their complement.
+        Vectors kept, k < ncv <= n (or n); default max(2 k + 16, 32). They take 8 n ncv bytes; 4 n ncv for operators on float32 at
+        its default tolerance or a larger one, since vectors of float32 will do then. k + 1 are taken for k + 2: beside the pairs
+        one place keeps what was learnt of their complement.
     max_restarts : int
         Then the best that there is comes back, with a warning.
     v0 : array, shape (n,), optional
@@ -138,7 +139,7 @@ def eigsh(
     if not k < size <= n and size != n:
         raise ArgumentError(f"ncv is {size}; expected more than k = {k} and at most n = {n}")
     single = np.dtype(op.dtype) == np.float32
-    tol = (3e-6 if single else 1e-10) if tol is None else number("tol", tol, above=0.0, below=1.0)
+    tol = (_SINGLE if single else 1e-10) if tol is None else number("tol", tol, above=0.0, below=1.0)
     max_restarts = count_argument(max_restarts, "max_restarts", 0)
     if check_symmetric:
         require_mirrored(op, thread_count(threads))
@@ -178,9 +179,12 @@ class _Search:
     def __init__(self, op, k, which, tol, size, key, threads):
         self.k, self.which, self.tol, self.size, self.threads = k, which, tol, size, threads
         self.n = op.shape[0]
-        affordable(8.0 * self.n * (size + 1), f"{size} vectors", "give a smaller ncv")
-        self.core = _core.ThickRestart(native_handle(op, op.dtype), size, key)
-        self.norm, self.worst, self.slack = 0.0, 0.0, 10 * np.sqrt(np.finfo(op.dtype).eps)
+        narrow = np.dtype(op.dtype) == np.float32 and tol >= _SINGLE
+        affordable((4.0 if narrow else 8.0) * self.n * (size + 1), f"{size} vectors", "give a smaller ncv")
+        basis = _core.ThickRestart32 if narrow else _core.ThickRestart64
+        self.core = basis(native_handle(op, op.dtype), size, key)
+        self.together = k if op.native is not None else 1  # in the last products: a callable may know single vectors alone
+        self.norm, self.worst, self.rate, self.slack = 0.0, 1.0, 0.0, 10 * np.sqrt(np.finfo(op.dtype).eps)
 
     def start(self, v0):
         if v0 is not None:
@@ -264,17 +268,25 @@ class _Search:
 
     def cycle(self, verifying):
         """Fill the basis, or stop before if what is wanted has come; True if the wanted pairs have converged."""
-        near = verifying or self.worst <= _NEAR * self.tol * self.norm
         while True:
-            here = max(self.core.used, self.k)
-            self.extend(min(here + _OFTEN, self.size) if near else self.size)
-            self.worst = self.residuals[self.wanted].max()
-            done = self.worst <= self.tol * self.norm
+            here, before = max(self.core.used, self.k), self.worst
+            self.extend(min(here + (_OFTEN if verifying else self.patience()), self.size))
+            self.worst = self.residuals[self.wanted].max() / self.norm if self.norm > 0.0 else 0.0
+            falls = 0.0 < self.worst < before
+            self.rate = np.log(before / self.worst) / (self.core.used - here) if falls else 0.0
+            done = self.worst <= self.tol
             if self.core.used == self.size or (done and (not verifying or self.settled())):
                 return done
+
+    def patience(self):
+        """Steps until it is worth while to look: half of those that the residuals take at the rate of late."""
+        if not (self.rate > 0.0 and self.worst > self.tol):
+            return _SELDOM
+        return max(1, int(0.5 * np.log(self.worst / self.tol) / self.rate))
 
     def pairs(self):
         """Wanted pairs, increasing, and the residuals of these very vectors."""
         wanted = self.wanted[np.argsort(self.theta[self.wanted], kind="stable")]
         w, V = self.theta[wanted], self.core.combine(np.asfortranarray(self.S[:, wanted]), self.threads)
-        return w, V, self.core.residuals(V, w, self.threads)
+        parts = [slice(i, i + self.together) for i in range(0, self.k, self.together)]
+        return w, V, np.concatenate([self.core.residuals(V[:, part], w[part], self.threads) for part in parts])
