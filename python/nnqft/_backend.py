@@ -18,8 +18,8 @@ from . import _core
 from .errors import ArgumentError, DeviceError, ShapeError
 
 __all__ = [
-    "address", "asarray", "cuda_module", "cupy_module", "devices", "empty", "like", "lives_on_device", "normals", "on_device", "on_host", "philox_words",
-    "pinned", "place", "require_cuda", "require_devices", "synchronize", "workspace",
+    "address", "asarray", "cuda_module", "cupy_module", "devices", "empty", "like", "lives_on_device", "normals", "on_device", "on_host",
+    "only_on_host", "philox_words", "pinned", "place", "require_cuda", "require_devices", "synchronize", "workspace",
 ]  # fmt: skip
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -181,10 +181,16 @@ def require_devices(device):
 
 @contextmanager
 def on_device(index):
-    """Make device `index` current for CuPy, and give its current stream as an integer for `_cuda`."""
+    """Make device `index` current for CuPy, and give its current stream as an integer for `_cuda`; CuPy's errors are DeviceErrors."""
     cupy, _ = _load_cupy()
-    with cupy.cuda.Device(index):
-        yield cupy.cuda.get_current_stream().ptr
+    try:
+        with cupy.cuda.Device(index):
+            yield cupy.cuda.get_current_stream().ptr
+    except (MemoryError, RuntimeError) as error:
+        if not type(error).__module__.startswith("cupy"):  # cupy_backends, too
+            raise
+        remedy = ": ask for less at a time, or free some" if isinstance(error, MemoryError) else ""
+        raise DeviceError(f"cuda:{index}: {str(error).rstrip('.')}{remedy}") from error
 
 
 def empty(shape, dtype):
@@ -364,6 +370,13 @@ def asarray(x, *, device="cpu", name="x"):
 def lives_on_device(x):
     """Whether `x` is an array on a CUDA device."""
     return x is not None and _dlpack_device(x)[0] in _DLPACK_CUDA
+
+
+def only_on_host(who, **arrays):
+    """ArgumentError if an array lives on a device, where `who` has no kernels."""
+    for name, x in arrays.items():
+        if lives_on_device(x) or type(x).__module__.startswith("cupyx"):
+            raise ArgumentError(f"{who} runs on the CPU only, {name} lives on a CUDA device: pass {name}.get()")
 
 
 def on_host(x):

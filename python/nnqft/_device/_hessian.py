@@ -41,6 +41,22 @@ class _OnDevice:
         out = self._apply(self._taken(x, "x", length), transposed)
         return out[0] if x.ndim == 1 else out.T
 
+    def _operator(self):
+        core, mask = self._core, self._row_mask
+
+        def product(X, out):
+            core.apply_to(X, out, mask, mask)
+
+        return DeviceOperator(
+            self.shape[0],
+            self.dtype,
+            core.device,
+            product,
+            bind=lambda vectors: core.native(mask, vectors),
+            cost=core.cost,
+            keep=self,
+        )
+
     def matvec(self, x):
         """The product with a CuPy vector, shape (columns,) or (columns, 1)."""
         return self._product(x, False)
@@ -56,10 +72,36 @@ class _OnDevice:
         return self._product(X, True)
 
     def dot(self, x):
-        return self.matmat(x) if hasattr(x, "__cuda_array_interface__") or isinstance(x, np.ndarray) else super().dot(x)
+        array = hasattr(x, "__cuda_array_interface__") or isinstance(x, np.ndarray)
+        return self.matmat(x) if array else self.device_operator() @ x
 
     def __matmul__(self, x):
         return self.dot(x)
+
+    # scipy's sums, multiples and products of operators take numpy vectors; those of a Hessian here are what Lanczos takes.
+    def __add__(self, other):
+        return self.device_operator() + other
+
+    def __sub__(self, other):
+        return self.device_operator() - other
+
+    def __mul__(self, x):
+        return self.device_operator() * x if np.isscalar(x) else self.dot(x)
+
+    def __rmul__(self, factor):
+        return self.device_operator() * factor
+
+    def __neg__(self):
+        return -self.device_operator()
+
+    def __rsub__(self, other):
+        return other - self.device_operator()
+
+    def __pow__(self, power):
+        raise ArgumentError("a Hessian on a device has no powers: call H @ H")
+
+    __radd__ = __add__
+    __array_ufunc__ = None  # numpy's numbers on the left leave the operation to __rmul__ and its like
 
     def _columns_at(self, columns):
         """H[:, columns] as rows."""
@@ -79,6 +121,11 @@ class _OnDevice:
 
 
 class DeviceBlock(_OnDevice, HessianBlock):
+    def device_operator(self):
+        if self.rows != self.columns:
+            raise ArgumentError(f"the block of layers {self.rows} and {self.columns} is not symmetric: on a device it has products with vectors alone")
+        return self._operator()
+
     def _adjoint(self):
         return DeviceBlock(self._core, self.dtype, self._ranges, self.columns, self.rows, self._threads)
 
@@ -108,10 +155,10 @@ class DeviceHessian(_OnDevice, Hessian):
         self._net = _Net(net, self._parameters, index)
         return X, np.dtype(dtype).newbyteorder("=")
 
-    def _host(self, a):
+    def _host(self, a, name):
         """Targets, weights and the like: small, and wanted on the CPU."""
-        there = a is not None and _backend.place(None, y=a) != "cpu"
-        return _backend.asarray(a, device=f"cuda:{self._index}", name="y").get() if there else a
+        there = _backend.lives_on_device(a)
+        return _backend.asarray(a, device=f"cuda:{self._index}", name=name).get() if there else a
 
     def _outputs(self, X, threads):
         return self._net.outputs(X)
@@ -151,20 +198,7 @@ class DeviceHessian(_OnDevice, Hessian):
 
     def device_operator(self):
         """For `nnqft.lanczos`: whole runs without Python between their steps."""
-        core, mask = self._core, self._row_mask
-
-        def product(X, out):
-            core.apply_to(X, out, mask, mask)
-
-        return DeviceOperator(
-            self.shape[0],
-            self.dtype,
-            core.device,
-            product,
-            bind=lambda vectors: core.native(mask, vectors),
-            cost=core.cost,
-            keep=self,
-        )
+        return self._operator()
 
     def dense(self):
         """The matrix as a CuPy array, shape (parameters, parameters), symmetric to the bit. Cost: one product per parameter."""
@@ -183,7 +217,7 @@ class DeviceHessian(_OnDevice, Hessian):
         """Chosen entries H[rows[m], columns[m]] as a CuPy array, shape (n,), float64. Cost: a product for each different column."""
         if per_sample:
             raise ArgumentError('per_sample=True is not computed on a device: make the Hessian with device="cpu"')
-        rows, columns = self._indices(self._host(rows), "rows"), self._indices(self._host(columns), "columns")
+        rows, columns = (self._indices(self._host(a, name), name) for a, name in ((rows, "rows"), (columns, "columns")))
         if rows.shape != columns.shape:
             raise ShapeError(f"rows has {len(rows)} entries, columns {len(columns)}; expected as many")
         different, which = np.unique(columns, return_inverse=True)

@@ -3,10 +3,10 @@
 import numpy as np
 
 from .. import _backend
-from .._lanczos._operators import Operator
+from .._lanczos._operators import Operator, callable_size
 from ..errors import ArgumentError, ShapeError
 
-__all__ = ["DeviceOperator", "device_operator", "on_this_device"]
+__all__ = ["DeviceOperator", "device_gram", "device_operator", "on_this_device"]
 
 _REAL = (np.dtype(np.float64), np.dtype(np.float32))
 _PANEL = 1 << 24  # elements of a dense matrix that are compared with their mirror images at a time
@@ -100,6 +100,16 @@ def device_operator(A, *, n=None, dtype=None, device=None):
     if hasattr(A, "matvec") or hasattr(A, "matmat"):
         return _object(A, dtype, index)
     return _callable(A, n, dtype, index)
+
+
+def device_gram(J, dtype):
+    """J^T J as a DeviceOperator, by cuBLAS, from a CuPy matrix of real numbers."""
+    cupy = _backend.cupy_module()
+
+    def product(X, out):
+        out[...] = cupy.matmul(cupy.matmul(X, J.T), J)
+
+    return DeviceOperator(J.shape[1], dtype, J.device.id, product, cost=4.0 * J.size, keep=J)
 
 
 def _square(shape):
@@ -206,8 +216,7 @@ def _callable(f, n, dtype, index):
         raise ArgumentError(
             f"{type(f).__name__} is no operator; expected an array, a CSR matrix, an object with matvec, or a callable"
         )
-    if n is None:
-        raise ArgumentError('a callable needs its size: as_operator(f, n=..., device="cuda")')
+    n = callable_size(n, ', device="cuda"')
 
     def product(X, out):
         for x, y in zip(X, out, strict=True):

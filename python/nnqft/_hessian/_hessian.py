@@ -173,8 +173,8 @@ class Hessian(HessianBlock):
         self._structure, self._parameters = _core.NetStructure(_layers(net)), _flatten(net)
         X, dtype = self._accept(net, X, dtype, device)
         f = self._outputs(X, threads)
-        weights = _weights(self._host(sample_weight), len(X))
-        at_outputs = derivatives(loss, f, self._host(y))
+        weights = _weights(self._host(sample_weight, "sample_weight"), len(X))
+        at_outputs = derivatives(loss, f, self._host(y, "y"))
         _check_finite(f, at_outputs)
         if part == "empirical_fisher":
             top = Derivatives(None, at_outputs.first, rank_one=at_outputs.first).weighted(weights)
@@ -204,7 +204,10 @@ class Hessian(HessianBlock):
     def _accept(self, net, X, dtype, device):
         return _inputs(net, X, dtype)
 
-    _host = staticmethod(lambda a: a)
+    def _host(self, a, name):
+        if _backend.lives_on_device(a):
+            raise ArgumentError(f'{name} lives on a CUDA device, the Hessian in main memory: pass device="cuda", or {name}.get()')
+        return a
 
     def _outputs(self, X, threads):
         return _core.net_outputs(self._structure, self._parameters, X, threads)

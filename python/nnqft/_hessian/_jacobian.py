@@ -12,6 +12,7 @@ import operator
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from .. import _backend
 from .._layers import Conv2d
 from ..errors import ArgumentError
 from ..net import Net
@@ -81,6 +82,7 @@ class Jacobian(LinearOperator):
         if (layers if wrt == "inputs" else between) is not None:
             other = "layers" if wrt == "inputs" else "between"
             raise ArgumentError(f'wrt="{wrt}" takes no {other}: that is for wrt="{"parameters" if wrt == "inputs" else "inputs"}"')
+        _backend.only_on_host("Jacobian()", X=X)
         depth = len(net.weights)
         X, dtype = _inputs(net, X, dtype)
         _flatten(net)  # refuses weights that are not finite

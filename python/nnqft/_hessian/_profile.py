@@ -9,7 +9,7 @@ import numpy as np
 
 from .._checks import shown
 from .._lanczos._driver import require_symmetric
-from .._lanczos._operators import as_operator
+from .._lanczos._operators import host_operator
 from .._lanczos._probes import count_argument, probe_vectors
 from ..errors import ArgumentError, ShapeError
 from ..networks import as_key
@@ -62,7 +62,7 @@ def variance_profile(op, sizes, *, probes=8, seed=0, check_symmetric=True):
     ShapeError
         If `sizes` do not add up to n.
     ArgumentError
-        If a size or `probes` is too small, the matrix is not symmetric, or a product is not finite.
+        If a size or `probes` is too small, the matrix is not symmetric or lives on a device, or a product is not finite.
 
     Notes
     -----
@@ -84,7 +84,7 @@ def variance_profile(op, sizes, *, probes=8, seed=0, check_symmetric=True):
         raise ArgumentError(f"sizes is {shown(sizes)}; expected the rows of each block")
     sizes = [count_argument(size, "sizes") for size in sizes]
     probes, key = count_argument(probes, "probes", 2), as_key(seed)
-    operator = as_operator(op)
+    operator = host_operator(op, "variance_profile()")
     n, ends = operator.shape[0], np.cumsum(sizes)
     if not sizes or ends[-1] != n:
         raise ShapeError(f"sizes add up to {sum(sizes)}; the matrix has {n} rows")

@@ -6,7 +6,7 @@ import operator
 import numpy as np
 import scipy.sparse
 
-from .. import _core
+from .. import _backend, _core
 from .._blas import matmul
 from .._checks import shown
 from .._run import thread_count
@@ -283,6 +283,7 @@ def gram(J, *, dtype=None):
     Parameters
     ----------
     J : array or sparse array, shape (m, n), or object with `matmat` and `rmatmat` (scipy LinearOperator)
+        A CuPy array makes an operator on its device.
     dtype : float64 or float32, optional
         Default: that of J.
 
@@ -294,16 +295,27 @@ def gram(J, *, dtype=None):
     ------
     ShapeError
         If J is no matrix of real floating-point numbers.
+    ArgumentError
+        If J is nothing of the above, or a sparse matrix on a device.
 
     Examples
     --------
     >>> gram(np.array([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])).matvec(np.ones(2))
     array([ 9., 16.])
     """
+    there = _backend.lives_on_device(J)
+    if there:
+        J = _backend.asarray(J, device=_backend.place(None, J=J), name="J")
+    else:
+        _backend.only_on_host("gram() of a sparse matrix", J=J)
     own = getattr(J, "dtype", None)
     shape, dtype = _sizes(J), real_dtype(dtype if dtype is not None else np.float64 if own is None else own, "J's dtype")
     if len(shape) != 2 or min(shape) < 1:
         raise ShapeError(f"J has shape {shape} and dtype {dtype}; expected (m, n) and float64 or float32")
+    if there:
+        from .._device._operators import device_gram
+
+        return device_gram(J, dtype)
     if not (isinstance(J, np.ndarray) or scipy.sparse.issparse(J) or (hasattr(J, "matmat") and hasattr(J, "rmatmat"))):
         raise ArgumentError(f"J is a {type(J).__name__}; expected an array, a sparse array, or an object with matmat and rmatmat")
     if isinstance(J, np.ma.MaskedArray):
@@ -446,15 +458,21 @@ def _own_dtype(A):
     return np.dtype(np.float64)
 
 
-def _callable(f, n, dtype):
+def callable_size(n, more=""):
+    """The size `n` of a callable as an integer; ArgumentError for what is none. more: other arguments of the example."""
     if n is None:
-        raise ArgumentError("a callable needs its size: as_operator(f, n=...)")
+        raise ArgumentError(f"a callable needs its size: as_operator(f, n=...{more})")
     try:
         n = operator.index(n)
     except TypeError:
         raise ArgumentError(f"n must be an integer, got {type(n).__name__}") from None
     if n < 1:
         raise ArgumentError(f"n is {n}; expected at least 1")
+    return n
+
+
+def _callable(f, n, dtype):
+    n = callable_size(n)
 
     def matmat(X):
         return np.stack([_returned(f(x.copy()), X[:, :1], "the callable")[:, 0] for x in X.T], axis=1)

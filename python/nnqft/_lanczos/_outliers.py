@@ -7,7 +7,7 @@ import numpy as np
 from .._checks import number
 from ..errors import ArgumentError
 from ._eigsh import EigenInfo, eigsh
-from ._operators import as_operator
+from ._operators import host_operator
 from ._probes import count_argument
 
 __all__ = ["Outliers", "outliers", "separated"]
@@ -78,7 +78,7 @@ def outliers(op, most=10, *, factor=6.0, **options):
     >>> outliers(A, 5)
     Outliers(0 below, 2 above, bulk from -1 to 1)
     """
-    op, most = as_operator(op), count_argument(most, "most")
+    op, most = host_operator(op, "outliers()"), count_argument(most, "most")
     factor = number("factor", factor, above=1.0)
     reach = most + _BULK + 1
     if 2 * reach > op.shape[0]:
