@@ -1,5 +1,6 @@
 #include "emulation.hpp"
 
+#include <dlfcn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <mutex>
 #include <new>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -324,6 +326,18 @@ std::string Block::who_waits() const {
 
 }  // namespace
 
+// With NNQFT_EMULATION_LAUNCHES=FILE: each kernel that was launched, as its place in this library, one per line.
+static void note(const void* kernel) {
+    static std::set<const void*> seen;
+    static const char* const path = getenv("NNQFT_EMULATION_LAUNCHES");
+    Dl_info info;
+    if (path == nullptr || !seen.insert(kernel).second || dladdr(kernel, &info) == 0) return;
+    if (FILE* const file = fopen(path, "a")) {
+        fprintf(file, "%tx\n", static_cast<const char*>(kernel) - static_cast<const char*>(info.dli_fbase));
+        fclose(file);
+    }
+}
+
 cudaError_t run(const Grid& grid, const void* kernel, void (*body)(void*), void* arguments) noexcept {
     static std::mutex mutex;
     if (grid.blocks == 0 || grid.blocks > 0x7fffffffu || grid.blocks_y == 0 || grid.blocks_y > 65535 || grid.threads == 0 ||
@@ -332,6 +346,7 @@ cudaError_t run(const Grid& grid, const void* kernel, void (*body)(void*), void*
     if (grid.shared > shared_limit(kernel)) return cudaErrorInvalidValue;
     try {
         const std::lock_guard<std::mutex> lock(mutex);
+        note(kernel);
         Block& b = block();
         b.configure(grid, body, arguments);
         gridDim = dim3(grid.blocks, grid.blocks_y, 1);

@@ -43,6 +43,15 @@ def test_a_verdict_says_what_is_wrong_missed_or_was_not_measured(gpu_all, status
     assert gpu_all.judged(status, BARS, rows, emulated=False)[1] == verdict
 
 
+def test_a_bar_may_count_against_some_rivals_alone(gpu_all):
+    row = {"title": "hafnian n=50", "unit": "hafnians/s", "rate": 9.0, "rival": "16 cores", "ratio": 6.0}
+    row["ratios"] = {"16 cores": 6.0, "two cores": 41.0, "two cores more": 21.0}
+    bars = [("hafnian", 20, "two cores", ">= 20x two cores"), ("hafnian", 2, "torch", ">= 2x torch")]
+    assert gpu_all.judged(["passed"], bars, [row], False)[1] == "right; >= 20x two cores reached; >= 2x torch not measured"
+    row["ratios"]["two cores"] = 19.0
+    assert "MISSED" in gpu_all.judged(["passed"], bars, [row], False)[1]
+
+
 def test_a_rehearsal_has_no_figures(gpu_all):
     rows = [{"title": "W1, direct", "unit": "nets/s", "rate": 9e9}]
     assert gpu_all.judged(["passed"], BARS, rows, emulated=True) == ("", "right (emulated: no figure)")
@@ -66,14 +75,15 @@ def test_every_kernel_counts_its_own_tests(gpu_all):
         assert [row[0] for row in table if row[1]] == [kernel]
 
 
-def test_stages_end_in_time_and_do_not_stop_the_run(gpu_all, tmp_path, capsys):
+def test_stages_end_in_time_and_do_not_stop_the_run(gpu_all, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(gpu_all, "BUDGET", dict.fromkeys(("sleep", "nothing", "failure", "success"), (5, 5)))
     run = gpu_all.Run(tmp_path, emulated=False)
     start = time.monotonic()
-    assert not run.stage("sleep", 5, sys.executable, "-c", "import time; time.sleep(60)")
+    assert not run.stage("sleep", sys.executable, "-c", "import time; time.sleep(60)")
     assert time.monotonic() - start < 20
-    assert not run.stage("nothing", 5, "/nonexistent/program")
-    assert not run.stage("failure", 5, sys.executable, "-c", "raise SystemExit(3)")
-    assert run.stage("success", 5, sys.executable, "-c", "print('done')")
+    assert not run.stage("nothing", "/nonexistent/program")
+    assert not run.stage("failure", sys.executable, "-c", "raise SystemExit(3)")
+    assert run.stage("success", sys.executable, "-c", "print('done')")
     status = [s["status"] for s in run.stages.values()]
     assert (
         status[0].startswith("out of time")
@@ -81,6 +91,58 @@ def test_stages_end_in_time_and_do_not_stop_the_run(gpu_all, tmp_path, capsys):
         and status[2:] == ["failed (exit code 3)", "passed"]
     )
     assert "done" in (tmp_path / "success.log").read_text() and "done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("late", "fits"), [(0.0, True), (12.0, False)])  # seconds by which each stage outstays its limit
+def test_a_stage_never_takes_what_is_kept_for_later_ones(gpu_all, tmp_path, monkeypatch, late, fits):
+    now = 1000.0
+    monkeypatch.setattr(gpu_all.time, "monotonic", lambda: now)
+    run, given = gpu_all.Run(tmp_path, emulated=False), {}
+    for name in gpu_all.BUDGET:
+        given[name] = run.limit(name)
+        now += given[name] + late  # everyone takes all it can get
+    enough = {name: given[name] >= least for name, (least, _) in gpu_all.BUDGET.items()}
+    assert all(given[name] <= most for name, (_, most) in gpu_all.BUDGET.items())
+    assert sum(least for least, _ in gpu_all.BUDGET.values()) <= gpu_all.TOTAL < 600
+    assert all(enough.values()) if fits else [name for name, ok in enough.items() if not ok] in (["tests"], ["racecheck", "tests"])
+    assert now <= 1000.0 + gpu_all.TOTAL + 10 * late
+
+
+def test_time_that_is_left_over_goes_to_the_first_that_can_use_it(gpu_all, tmp_path):
+    run = gpu_all.Run(tmp_path, emulated=False)
+    run.start -= 30  # a quick build
+    assert run.limit("bits") == gpu_all.BUDGET["bits"][1]
+    assert run.limit("tests") == gpu_all.BUDGET["tests"][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "why"),
+    [
+        ("========= Error: Device not supported. Please refer to the manual.", 1, "not run: refused (Error: Device not supported. Please refer to the manual.)"),
+        ("", 3, "not run: refused (exit code 3)"),
+        ("========= ERROR SUMMARY: 0 errors", 0, None),
+    ],
+)
+def test_a_sanitizer_that_refuses_the_device_was_not_run(gpu_all, tmp_path, text, code, why):
+    program = tmp_path / "compute-sanitizer"
+    program.write_text(f"#!/bin/sh\ncase $1 in --help) echo --kernel-regex;; *) echo '{text}'; exit {code};; esac\n")
+    program.chmod(0o755)
+    wrapper, missing = gpu_all.sanitizer("memcheck", path=str(program), program="pass")
+    assert missing == why
+    assert wrapper is None if why else wrapper[:3] == [str(program), "--tool", "memcheck"] and "kns=nnqft" in wrapper
+    assert gpu_all.sanitizer("memcheck", path=str(tmp_path / "none"))[1] == "not run: no compute-sanitizer"
+
+
+def test_what_the_sanitizer_runs_is_there(gpu_all):
+    assert "mark.gpu" in (SCRIPT.parents[1] / gpu_all.SMALL).read_text()
+
+
+def test_the_results_keep_every_rival(gpu_all, tmp_path):
+    run = gpu_all.Run(tmp_path, emulated=False)
+    row = {"title": "W1", "rate": 6.0, "unit": "nets/s", "rival": "torch", "rival_rate": 3.0, "ratio": 2.0, "bar": None, "limit": None}
+    row["ratios"] = {"torch": 2.0, "two cores": 60.0}
+    text = gpu_all.write(run, "a device", [], [row]).read_text()
+    assert "| W1 | 6 nets/s | 3 (torch) | 2x |  |  | torch 2x, two cores 60x |" in text
 
 
 def test_results_replace_those_of_the_last_device(gpu_all, tmp_path):
