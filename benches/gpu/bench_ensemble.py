@@ -70,7 +70,7 @@ def test_ensembles(device_duel, emulated, name, sampler):
     cores = len(os.sched_getaffinity(0))
     ours = Contender("nnqft", lambda n: measured(work, n, sampler, "cuda").n_nets)
     peers = [Contender(f"nnqft on {cores} CPU cores", lambda n: measured(work, n, sampler, "cpu").n_nets)]
-    if not emulated and sampler == "weights":
+    if not emulated:
         peers += forms.contenders(work)
     bar = ">= 5e8/s and >= 5x" if name == "W1" else None
     title = f"{name}, direct, " + ("explicit weights" if sampler == "weights" else "layer law")

@@ -9,6 +9,7 @@ Limits on an H200 (132 multiprocessors at 1.98 GHz, 128 float32 multiply-adds a 
 """
 
 import importlib
+import os
 from functools import partial
 
 import lanczos_forms
@@ -60,6 +61,19 @@ def torch_contenders(net, X, y, probes, k, second_moment, names):
         yield Contender(name, repeated(run, size=probes * k, wait=torch.cuda.synchronize))
 
 
+def array_contenders(cupy, emulated, net, X, y, probes, k, second_moment):
+    """JAX, and what is written for this net in CuPy."""
+    V = probe_vectors(sum(w.size for w in net.weights), probes, seed=3).T.astype(np.float32)
+    there, product = cupy.asarray(V), lanczos_forms.cupy_product(cupy, net, X, y)
+    runs = {"CuPy folded": (partial(lanczos_forms.array_lanczos, cupy, product, there, k), cupy.cuda.get_current_stream().synchronize)}
+    if not emulated and imported("jax"):
+        runs["JAX linearized"] = lanczos_forms.jax_run(net, X, y, V, k), None
+    for name, (run, wait) in runs.items():
+        alpha, beta = run()
+        assert float((alpha[:, 0] ** 2 + beta[:, 0] ** 2).mean()) == pytest.approx(second_moment, rel=0.02)
+        yield Contender(name, repeated(run, size=probes * k, wait=wait))
+
+
 WORKS = [(10, 1.0), (1, 1.0), (10, 0.1)]  # probes, share of samples that are active
 
 
@@ -76,10 +90,11 @@ def test_slq_of_a_hessian(device_duel, cupy, emulated, probes, active, forms):
     ours = Contender("nnqft", repeated(partial(slq, H, k, **options), size=probes * k, wait=wait))
     rivals = list(torch_contenders(net, X, y, probes, k, second, forms)) if imported("torch") and not emulated else []
     one_by_one = forms == ("torch cached",)
-    if one_by_one:
-        rivals.append(
-            Contender("nnqft on the CPU", repeated(partial(slq, on_cpu, k, **options), size=probes * k))
-        )
+    if not one_by_one:
+        rivals += array_contenders(cupy, emulated, net, X, y, probes, k, second)
+    else:
+        cores = len(os.sched_getaffinity(0))
+        rivals.append(Contender(f"nnqft on {cores} CPU cores", repeated(partial(slq, on_cpu, k, **options), size=probes * k)))
     work = f"784-256-256-1, {probes} probes, {100 * active:.0f} % active"
     # Batches of torch are bound by the same arithmetic: with all samples active nobody can be 10x as fast as they are.
     barred = one_by_one and (probes, active) == WORKS[0]
@@ -94,9 +109,9 @@ def test_lanczos_of_a_sparse_matrix(device_duel, cupy, emulated, reorth):
     side, k = (20, 6) if emulated else (1000, 100)
     n = side * side
     one = scipy.sparse.diags_array([np.full(side, 2.0), -np.ones(side - 1), -np.ones(side - 1)], offsets=[0, 1, -1])
-    A = scipy.sparse.kronsum(one, one).tocsr()
+    host = scipy.sparse.kronsum(one, one).tocsr()
     A = importlib.import_module("cupyx.scipy.sparse").csr_matrix(
-        tuple(map(cupy.asarray, (A.data, A.indices, A.indptr))), A.shape
+        tuple(map(cupy.asarray, (host.data, host.indices, host.indptr))), host.shape
     )
     run = lanczos(A, k, reorth=reorth, check_symmetric=False)
     v = cupy.asarray(probe_vectors(n, 1, seed=0)[:, 0])
@@ -107,11 +122,12 @@ def test_lanczos_of_a_sparse_matrix(device_duel, cupy, emulated, reorth):
     ours = Contender(
         "nnqft", repeated(lambda: lanczos(A, k, reorth=reorth, check_symmetric=False), size=k, wait=wait)
     )
-    rival = Contender(
-        "CuPy, cuSPARSE",
-        repeated(lambda: lanczos_forms.cupy_lanczos(cupy, A, v, k, reorth == "full"), size=k, wait=wait),
-    )
+    cores = len(os.sched_getaffinity(0))
+    rivals = [
+        Contender("CuPy, cuSPARSE", repeated(lambda: lanczos_forms.cupy_lanczos(cupy, A, v, k, reorth == "full"), size=k, wait=wait)),
+        Contender(f"nnqft on {cores} CPU cores", repeated(lambda: lanczos(host, k, reorth=reorth, check_symmetric=False), size=k)),
+    ]
     limit = {"none": 4.8e12 / (64e6 + 7 * 8e6), "full": 4.8e12 / (64e6 + (7 + k) * 8e6)}[reorth]
     device_duel(
-        f"Lanczos, Laplacian n=1e6, {reorth}", ours, [rival], unit="steps/s", limit=f"{limit:.3g} steps/s (memory)"
+        f"Lanczos, Laplacian n=1e6, {reorth}", ours, rivals, unit="steps/s", limit=f"{limit:.3g} steps/s (memory)"
     )

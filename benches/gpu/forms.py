@@ -7,12 +7,13 @@ also run on the CPU (`place="cpu"`), where their answers are checked without a d
              compiled    torch.compile fuses erf, product and sum over neurons; normals by normal_
              drawn       the same, with torch.randn inside the compiled function: nothing but f need be stored
              baddbmm     two batched products per layer
-    JAX      points, neurons (lax.scan over neurons), batched, one jitted call each; generators threefry and rbg
+             layer law   one layer given the one before is Gaussian, independently for each neuron: normals, times the root of its covariance
+    JAX      points, neurons (lax.scan over neurons), batched, layer law, one jitted call each; generators threefry and rbg
     CuPy     fused       cupy.fuse of a erf(b + x w), then a sum; normals by cuRAND or by Generator(Philox4x3210)
 """
 
 import time
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import rivals
@@ -22,8 +23,10 @@ from rivals.workloads import PairBlocks
 __all__ = ["contenders", "cupy_forms", "jax_forms", "moments_of", "normals_of", "torch_forms"]
 
 
+@cache
 def contenders(work):
-    """Every form that runs here, at its best chunk, its answer checked: what a bench of ours is timed against."""
+    """Every form that runs here, at its best chunk, its answer checked: what a bench of ours is timed against, whatever the sampler."""
+    found = []
     for library, forms in (("torch", torch_forms), ("jax", jax_forms), ("cupy", cupy_forms)):
         if not imported(library):
             continue
@@ -35,7 +38,8 @@ def contenders(work):
                 print(f"{name} left out: {type(error).__name__}: {error}")
                 continue
             assert all(z < 5 for z in scores.values()), (name, scores)
-            yield Contender(f"{name} x{chunk}", lambda n, run=run: run(n)[0])
+            found.append(Contender(f"{name} x{chunk}", lambda n, run=run: run(n)[0]))
+    return found
 
 
 def _chunks(work, compiled):
@@ -73,13 +77,14 @@ def torch_forms(work, place="cuda"):
     import torch
 
     torch.set_grad_enabled(False)
-    names = ["points", "compiled", "drawn"] if work.scalar_layer else ["baddbmm"]
+    names = ["points", "compiled", "drawn"] if work.scalar_layer else ["baddbmm", "layer law"]
     return {f"torch {name}": partial(_torch, torch, work, name, place) for name in names}
 
 
 def _torch(torch, work, name, place, chunk):
     generator = torch.Generator(place).manual_seed(1)
-    forward = {"points": _torch_points, "compiled": _torch_compiled, "drawn": _torch_drawn, "baddbmm": _torch_baddbmm}[name]
+    forward = {"points": _torch_points, "compiled": _torch_compiled, "drawn": _torch_drawn, "baddbmm": _torch_baddbmm,
+               "layer law": _torch_layer_law}[name]
     outputs = forward(torch, work, chunk, place, generator)
     blocks = PairBlocks(work.n_points)
     first, second, order = (torch.from_numpy(np.ascontiguousarray(i)).to(place) for i in (blocks.first, blocks.second, blocks._order))
@@ -174,12 +179,32 @@ def _torch_baddbmm(torch, work, n, place, generator):
     return outputs
 
 
+def _torch_layer_law(torch, work, n, place, generator):
+    m, x = work.n_points, torch.from_numpy(work.points).to(place)
+    first = torch.linalg.cholesky(x.double() @ x.T.double() / work.dim_in + 1.0).float()
+    z = torch.empty(n * max(work.widths) * m, device=place)
+
+    def normal(*shape):
+        return z[: int(np.prod(shape))].normal_(generator=generator).view(shape)
+
+    def outputs():
+        root = first
+        for width in work.widths:
+            h = torch.matmul(normal(n, width, m), root.mT)
+            h = h.erf_() if work.activation == "erf" else h.relu_()
+            covariance = torch.baddbmm(torch.ones((), device=place), h.mT, h, alpha=1 / width)
+            root = torch.linalg.cholesky_ex(covariance)[0]
+        return (root @ normal(n, m, 1))[..., 0].T
+
+    return outputs
+
+
 # ---- JAX ------------------------------------------------------------------------------------------------------------
 
 
 def jax_forms(work):
     """{name: make(chunk) -> run}, on JAX's default device."""
-    names = ["points", "neurons"] if work.scalar_layer else ["batched"]
+    names = ["points", "neurons"] if work.scalar_layer else ["batched", "layer law"]
     return {f"JAX {name}, {generator}": partial(_jax, work, name, generator) for name in names for generator in ("threefry2x32", "rbg")}
 
 
@@ -188,12 +213,19 @@ def _jax(work, name, generator, chunk):
     import jax.numpy as jnp
 
     blocks, m = PairBlocks(work.n_points), work.n_points
+    first = jnp.asarray(np.linalg.cholesky(work.points.astype(np.float64) @ work.points.T / work.dim_in + 1).astype(np.float32))
     x, phi = jnp.asarray(work.points), {"erf": jax.scipy.special.erf, "relu": jax.nn.relu}[work.activation]
 
     def outputs(key):
         def draw(stream, shape):
             return jax.random.normal(jax.random.fold_in(key, stream), shape, jnp.float32)
 
+        if name == "layer law":
+            root = first
+            for depth, (_, width) in enumerate(work.fans):
+                h = phi(jnp.matmul(draw(depth, (chunk, width, m)), jnp.swapaxes(root, -1, -2), precision="highest"))
+                root = jnp.linalg.cholesky(jnp.matmul(jnp.swapaxes(h, 1, 2), h, precision="highest") / np.float32(width) + 1)
+            return jnp.matmul(root, draw(100, (chunk, m, 1)), precision="highest")[..., 0].T
         if name == "batched":
             h = x.T
             for depth, (fan_in, width) in enumerate(work.fans):
