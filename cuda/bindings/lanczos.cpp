@@ -10,6 +10,7 @@
 #include "cuda/bindings/bindings.hpp"
 #include "cuda/lanczos/csr.hpp"
 #include "cuda/lanczos/lanczos.hpp"
+#include "cuda/nets/fold.hpp"
 #include "cuda/nets/hessian.hpp"
 #include "cuda/nets/passes.hpp"
 
@@ -195,6 +196,16 @@ void bind_net(py::module_& m) {
             cuda::check(cuda::net_gradient(net, {pointer<double>(activities, "activities"), samples}, pointer<double>(out, "out"),
                                            pointer<double>(workspace, "workspace"), multiprocessors, stream_of(stream)), "net_gradient");
         }, arg("device"), arg("samples"), arg("activities"), arg("out"), arg("workspace"), arg("multiprocessors"), arg("stream"), Release())
+        .def("fold", [](const Network& net, int device, std::int64_t samples, Address theta, Address activities, Address constant, Address workspace,
+                        int multiprocessors, Address stream) {
+            cuda::use_device(device);
+            cuda::check(cuda::net_fold(net, pointer<const double>(theta, "theta"), {pointer<double>(activities, "activities"), samples},
+                                       optional_pointer<double>(constant), pointer<double>(workspace, "workspace"), multiprocessors, stream_of(stream)), "net_fold");
+        }, arg("device"), arg("samples"), arg("theta"), arg("activities"), arg("constant"), arg("workspace"), arg("multiprocessors"), arg("stream"), Release())
+        .def_property_readonly("folded_size", [](const Network& net) {
+            return net.folded() < 0 ? 0 : net.place(net.folded()).end - net.place(net.folded()).begin;
+        }, "Numbers of what fold() sums over samples; 0: the net does not fold.")
+        .def("fold_workspace_size", &cuda::net_fold_workspace_size, arg("samples"), "In float64 numbers.")
         .def("backward_workspace_size", &cuda::net_backward_workspace_size, arg("samples"), "In float64 numbers.")
         .def("gradient_workspace_size", [](const Network& net, std::int64_t samples) { return net.size() * cuda::net_slabs(net.size(), samples); },
              arg("samples"), "In float64 numbers.");
@@ -212,16 +223,17 @@ void bind_hessian(py::module_& m, const char* name) {
     const auto mask = [](const Mask& layers) { return cuda::LayerMask(layers.begin(), layers.end()); };
     py::class_<Hessian, std::shared_ptr<Hessian>>(m, name, "Products with the Hessian of a net's risk.")
         .def(py::init([](const Network& net, std::int64_t samples, bool diagonal, bool rank_one, double sign, bool matrix, bool gauss_newton, double decay,
-                         Address theta, Address cache, int multiprocessors) {
+                         Address theta, Address cache, Address constant, int multiprocessors) {
+            if (constant == 0 && net.folded() >= 0 && !gauss_newton) throw ArgumentError("constant is a null pointer");
             cuda::LossParts loss;
             loss.diagonal = diagonal;
             loss.rank_one = rank_one;
             loss.sign = sign;
             loss.matrix = matrix;
             return std::make_shared<Hessian>(net, samples, loss, gauss_newton, decay, pointer<const T>(theta, "theta"),
-                                             device_pointer<const T>(cache, samples == 0, "cache"), multiprocessors);
+                                             device_pointer<const T>(cache, samples == 0, "cache"), optional_pointer<const T>(constant), multiprocessors);
         }), arg("net"), arg("samples"), arg("diagonal"), arg("rank_one"), arg("sign"), arg("matrix"), arg("gauss_newton"), arg("decay"), arg("theta"),
-             arg("cache"), arg("multiprocessors"))
+             arg("cache"), arg("constant"), arg("multiprocessors"))
         .def("apply", [mask](const Hessian& h, int device, Address X, Address Y, std::int64_t vectors, const Mask& rows, const Mask& columns,
                              std::int64_t together, Address workspace, Address stream) {
             cuda::use_device(device);

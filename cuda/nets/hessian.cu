@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cuda/core/launch.hpp"
+#include "cuda/nets/fold.hpp"
 
 namespace nnqft::cuda {
 namespace {
@@ -38,8 +39,9 @@ bool in(const LayerMask& mask, int l) { return mask.empty() || mask[static_cast<
 
 template <class T>
 NetHessian<T>::NetHessian(Network net, std::int64_t samples, const LossParts& loss, bool gauss_newton, double decay, const T* theta, const T* cache,
-                          int multiprocessors)
-    : net_(std::move(net)), loss_(loss), gauss_newton_(gauss_newton), decay_(decay), theta_(theta), cache_{cache, samples}, multiprocessors_(multiprocessors) {
+                          const T* constant, int multiprocessors)
+    : net_(std::move(net)), loss_(loss), gauss_newton_(gauss_newton), decay_(decay), theta_(theta), cache_{cache, samples},
+      constant_(gauss_newton ? nullptr : constant), multiprocessors_(multiprocessors) {
     check_limits(net_, samples);
 }
 
@@ -56,24 +58,35 @@ template <class T>
 struct NetHessian<T>::Places {
     std::vector<std::int64_t> rz, rh, rd;
     std::int64_t re[2], rf, line[3], slabs, size = 0, n_slabs;
+    std::int64_t directions = -1, product = -1;  // of fold.hpp: A; A^T g, and later l' Rh_m + r h_m
+    std::int64_t slab, apart = -1;               // numbers of a slab; where Q lies in it if Hv has no place for it
 
     Places(const NetHessian& h, std::int64_t vectors, const LayerMask& rows) {
         const Network& net = h.net_;
         const std::int64_t matrix = vectors * h.cache_.samples, n = h.size(rows);
         const auto take = [&](std::int64_t count) { return std::exchange(size, size + (count + 31) / 32 * 32); };
+        const int m = net.folded();
         bool skips = false;
         for (int l = 0; l < net.depth(); ++l) {
             const NetLayer& layer = net.layers()[static_cast<std::size_t>(l)];
+            const bool passed = m < 0 || l < m;  // else folded
             rz.push_back(net.place(l).curve < 0 ? -1 : take(matrix * layer.out));
-            rh.push_back(l == 0 ? -1 : take(matrix * layer.in));
-            rd.push_back(take(matrix * layer.out));
+            rh.push_back(l == 0 || !(passed || l == m) ? -1 : take(matrix * layer.in));
+            rd.push_back(passed || l == net.depth() - 1 ? take(matrix * layer.out) : -1);
             skips = skips || layer.skip != 0.0;
+        }
+        slab = n;
+        if (m >= 0) {
+            const NetLayer& layer = net.layers()[static_cast<std::size_t>(m)];
+            directions = take(vectors * layer.weights());
+            product = h.top() ? take(matrix * layer.in) : -1;
+            if (!in(rows, m) && in(rows, m + 1)) apart = std::exchange(slab, n + net.place(m).end - net.place(m).begin);
         }
         for (std::int64_t& place : re) place = skips ? take(matrix * net.width_max()) : -1;
         rf = h.top() ? take(matrix * net.dim_out()) : -1;
         for (std::int64_t& place : line) place = take(matrix);
         n_slabs = net_slabs(net.size(), h.cache_.samples);
-        slabs = take(vectors * n_slabs * n);
+        slabs = take(vectors * n_slabs * slab);
     }
 };
 
@@ -89,6 +102,7 @@ struct NetHessian<T>::Batch {
     const LayerMask &rows, &columns;
     const Places places;
     std::int64_t vectors, n_in, n_out;
+    int lowest;  // of the layers of Hv
     const T* X;
     T* workspace;
     cudaStream_t stream;
@@ -120,8 +134,119 @@ struct NetHessian<T>::Batch {
         if (status == cudaSuccess) status = cuda::multiply(p, h.multiprocessors_, stream);
     }
 
+    bool folds() const { return h.net_.folded() >= 0; }
+    bool asked() const { return from.back() >= 0 || from[at(h.net_.folded())] >= 0; }  // A is not zero
+    LastShape last_shape() const { return {layer(h.net_.folded()).out, layer(h.net_.folded()).in}; }
+    // Of the parameters, or of the vectors from `first` on, whose layers begin at begin_m and begin_last (-1: not there).
+    LastLayers<T> last_layers(const T* first, std::int64_t begin_m, std::int64_t begin_last, std::int64_t batch) const {
+        const NetLayer &hidden = layer(h.net_.folded()), &last = layer(h.net_.folded() + 1);
+        LastLayers<T> parts;
+        if (begin_m >= 0) parts.matrix = first + begin_m, parts.biases = hidden.bias ? parts.matrix + hidden.weights() : nullptr;
+        if (begin_last >= 0) parts.last = first + begin_last, parts.offset = last.bias ? parts.last + last.weights() : nullptr;
+        parts.batch = batch;
+        return parts;
+    }
+    LastLayers<T> last_weights() const { return last_layers(h.theta_, place(h.net_.folded()).begin, place(h.net_.folded() + 1).begin, 0); }
+    LastLayers<T> last_directions() const { return last_layers(X, from[at(h.net_.folded())], from.back(), n_in); }
+
+    // A, and R of the output.
+    bool folded_outputs(bool moving) {
+        const int m = h.net_.folded();
+        const LastShape shape = last_shape();
+        if (asked() && (h.top() || lowest < m) && status == cudaSuccess)
+            status = fold_directions(shape, last_weights(), last_directions(), vectors, work(places.directions), stream);
+        if (h.top() && (asked() || moving)) {
+            T* const product = asked() ? work(places.product) : nullptr;
+            if (product) multiply(folded_product(place(m).gate, product));
+            if (status == cudaSuccess)
+                status = fold_outputs<T>(shape, last_weights(), last_directions(), vectors, h.cache_.samples, product, kept(place(m).input), kept(place(m).slope),
+                                         moving ? work(places.rh[at(m)]) : nullptr, kept(place(m).gate), work(places.rf), stream);
+        }
+        return asked() || moving;
+    }
+    // Of the gates, or of D, with A.
+    Product<T> folded_product(std::int64_t row, T* out) const {
+        const NetLayer& hidden = layer(h.net_.folded());
+        Product<T> p = product(hidden.in, true);
+        p.term[0] = {{kept(row), hidden.out, 0}, {work(places.directions), hidden.in, hidden.weights()}, hidden.out};
+        p.out = out;
+        return p;
+    }
+
+    // From Re_m = A^T D + r E to Rd below; its raw values if the layer below has a skip.
+    const T* folded_back() {
+        const int m = h.net_.folded();
+        const LayerPlace& below = place(m - 1);
+        const T* const r = rd.back();
+        const bool direct = !h.gauss_newton_ && asked(), curved = !h.gauss_newton_ && below.curve >= 0 && moves[at(m)];
+        if (!direct && !r && !curved) return nullptr;
+        T *const raw = layer(m - 1).skip != 0.0 ? work(places.re[m % 2]) : nullptr, *const out = work(places.rd[at(m - 1)]);
+        const T *const curve = curved ? kept(below.curve) : nullptr, *const other = curved ? work(places.rz[at(m - 1)]) : nullptr;
+        if (r) {  // A^T g is there
+            const T* const line = kept(place(m + 1).delta);
+            const Combination<T> c = {h.cache_.samples, layer(m).in, vectors, line, direct ? work(places.product) : nullptr, r, kept(place(m).slope),
+                                      kept(below.gate), curve, other, raw, out};
+            if (status == cudaSuccess) status = combine(c, stream);
+        } else {
+            Product<T> p = folded_product(place(m).gated, out);
+            if (!direct) p.term[0] = {};
+            p.finish.gate = kept(below.gate);
+            p.finish.curve = curve, p.finish.other = other;
+            p.finish.raw = raw;
+            multiply(p);
+        }
+        rd[at(m - 1)] = out;
+        return raw;
+    }
+
+    // What the sums over samples Q, q and that of r are made of. Where Q lies in a slab; -1: it is zero, or not asked for.
+    std::int64_t folded_sums(std::vector<Outer<T>>& outers, std::vector<Segment>& segments) {
+        const int m = h.net_.folded();
+        const NetLayer &hidden = layer(m), &last = layer(m + 1);
+        const std::int64_t samples = h.cache_.samples, begin = to[at(m)] >= 0 ? to[at(m)] : places.apart;
+        const T *const r = rd.back(), *const r_input = !h.gauss_newton_ && moves[at(m)] ? work(places.rh[at(m)]) : nullptr;
+        T* const slabs = work(places.slabs);
+        if (to.back() >= 0 && last.bias) {
+            const std::int64_t offset = last.weights();
+            if (r) outers.push_back({1, 0, true, {{{r, 1, samples}, {r, 1, 0}, samples, true}, {}}, slabs + to.back() + offset});
+            segments.push_back({to.back() + offset, from.back() < 0 ? -1 : from.back() + offset, 1, r != nullptr});
+        }
+        if (begin < 0 || (!r && !r_input)) return -1;
+        const Matrix<T> left = {kept(r ? place(m).gate : place(m).gated), hidden.out, 0};
+        Matrix<T> right = {r_input, hidden.in, own(hidden.in)};
+        if (r) {
+            T* const both = work(places.product);
+            const Combination<T> c = {samples, hidden.in, vectors, kept(place(m + 1).delta), r_input, r, kept(place(m).input), nullptr, nullptr, nullptr, nullptr, both};
+            if (status == cudaSuccess) status = combine(c, stream);
+            right.data = both;
+            if (hidden.bias) outers.push_back({hidden.out, 1, false, {{left, {r, 1, samples}, samples, false}, {}}, slabs + begin + hidden.weights()});
+        }
+        outers.push_back({hidden.out, hidden.in, false, {{left, right, samples, false}, {}}, slabs + begin});
+        return begin;
+    }
+    void unfolded(std::int64_t q, T* Y) {
+        const int m = h.net_.folded();
+        if (to[at(m)] < 0 && to.back() < 0) return;
+        Unfolding<T> u;
+        u.shape = last_shape();
+        u.w = last_weights();
+        u.v = last_directions();
+        u.vectors = vectors;
+        u.slabs = q < 0 ? nullptr : work(places.slabs) + q;
+        u.biased = rd.back() != nullptr;
+        u.n_slabs = places.n_slabs;
+        u.slab_stride = places.slab;
+        u.batch = places.n_slabs * places.slab;
+        u.constant = h.constant_;
+        u.decay = static_cast<T>(h.decay_);
+        u.matrix = to[at(m)] < 0 ? nullptr : Y + to[at(m)];
+        u.last = to.back() < 0 ? nullptr : Y + to.back();
+        u.out_batch = n_out;
+        if (status == cudaSuccess) status = unfold(u, stream);
+    }
+
     bool forward() {
-        const int depth = h.net_.depth(), last = h.top() ? depth : depth - 1;
+        const int depth = h.net_.depth(), last = folds() ? h.net_.folded() : h.top() ? depth : depth - 1;
         bool moving = false;
         moves.assign(at(depth), 0);
         for (int l = 0; l < last; ++l) {
@@ -148,8 +273,8 @@ struct NetHessian<T>::Batch {
             multiply(p);
             moving = true;
         }
-        if (last < depth) moves[at(depth - 1)] = moving;
-        return moving;
+        if (last < depth) moves[at(last)] = moving;
+        return folds() ? folded_outputs(moving) : moving;
     }
 
     void top() {
@@ -168,9 +293,9 @@ struct NetHessian<T>::Batch {
         rd.back() = out;
     }
 
-    void backward(int lowest) {
-        const T* re = nullptr;
-        for (int l = h.net_.depth() - 1; l > lowest; --l) {
+    void backward() {
+        const T* re = folds() && lowest < h.net_.folded() ? folded_back() : nullptr;
+        for (int l = folds() ? h.net_.folded() - 1 : h.net_.depth() - 1; l > lowest; --l) {
             const NetLayer& here = layer(l);
             const LayerPlace& below = place(l - 1);
             const bool residual = !h.gauss_newton_;
@@ -215,26 +340,30 @@ struct NetHessian<T>::Batch {
 
     void sums(T* Y) {
         T* const slabs = work(places.slabs);
-        for (int first = 0; first < h.net_.depth(); first += kOuters) {
-            Outer<T> outers[kOuters];
-            Segment segments[kOuters];
-            int n_outers = 0, n_segments = 0;
-            for (int l = first; l < std::min(h.net_.depth(), first + kOuters); ++l) {
-                if (to[at(l)] < 0) continue;
-                const NetLayer& here = layer(l);
-                Outer<T> o = {here.out, here.in, here.bias, {}, slabs + to[at(l)]};
-                if (rd[at(l)]) o.term[0] = {{rd[at(l)], here.out, own(here.out)}, {kept(place(l).input), here.in, 0}, h.cache_.samples, true};
-                if (!h.gauss_newton_ && moves[at(l)])
-                    o.term[1] = {{kept(place(l).delta), here.out, 0}, {work(places.rh[at(l)]), here.in, own(here.in)}, h.cache_.samples, false};
-                const bool made = o.term[0].a.data || o.term[1].a.data;
-                if (made) outers[n_outers++] = o;
-                segments[n_segments++] = {to[at(l)], from[at(l)], place(l).end - place(l).begin, made};
-            }
-            if (status == cudaSuccess)
-                status = outer(outers, n_outers, h.cache_.samples, places.n_slabs, vectors, places.n_slabs * n_out, n_out, h.multiprocessors_, stream);
-            if (status == cudaSuccess && n_segments > 0)
-                status = add_slabs(segments, n_segments, vectors, n_out, n_in, places.n_slabs, static_cast<T>(h.decay_), slabs, X, Y, stream);
+        std::vector<Outer<T>> outers;
+        std::vector<Segment> segments;
+        for (int l = 0; l < (folds() ? h.net_.folded() : h.net_.depth()); ++l) {
+            if (to[at(l)] < 0) continue;
+            const NetLayer& here = layer(l);
+            Outer<T> o = {here.out, here.in, here.bias, {}, slabs + to[at(l)]};
+            if (rd[at(l)]) o.term[0] = {{rd[at(l)], here.out, own(here.out)}, {kept(place(l).input), here.in, 0}, h.cache_.samples, true};
+            if (!h.gauss_newton_ && moves[at(l)])
+                o.term[1] = {{kept(place(l).delta), here.out, 0}, {work(places.rh[at(l)]), here.in, own(here.in)}, h.cache_.samples, false};
+            const bool made = o.term[0].a.data || o.term[1].a.data;
+            if (made) outers.push_back(o);
+            segments.push_back({to[at(l)], from[at(l)], place(l).end - place(l).begin, made});
         }
+        const std::int64_t q = folds() ? folded_sums(outers, segments) : -1;
+        const auto groups = [&](std::size_t size, const auto& body) {
+            for (std::size_t first = 0; first < size && status == cudaSuccess; first += kOuters) status = body(first, static_cast<int>(std::min<std::size_t>(kOuters, size - first)));
+        };
+        groups(outers.size(), [&](std::size_t first, int count) {
+            return outer(outers.data() + first, count, h.cache_.samples, places.n_slabs, vectors, places.n_slabs * places.slab, places.slab, h.multiprocessors_, stream);
+        });
+        groups(segments.size(), [&](std::size_t first, int count) {
+            return add_slabs(segments.data() + first, count, vectors, n_out, places.slab, n_in, places.n_slabs, static_cast<T>(h.decay_), slabs, X, Y, stream);
+        });
+        if (folds()) unfolded(q, Y);
     }
 };
 
@@ -253,11 +382,11 @@ cudaError_t NetHessian<T>::apply(const T* X, T* Y, std::int64_t vectors, const L
     const Places places(*this, together, rows);
     cudaError_t status = cudaSuccess;
     for (std::int64_t first = 0; first < vectors && status == cudaSuccess && n_out > 0; first += together) {
-        Batch batch{*this,   rows, columns, places, std::min(together, vectors - first), n_in, n_out, X + first * n_in, workspace, stream, cudaSuccess, from, to, {},
+        Batch batch{*this,   rows, columns, places, std::min(together, vectors - first), n_in, n_out, lowest, X + first * n_in, workspace, stream, cudaSuccess, from, to, {},
                     std::vector<const T*>(static_cast<std::size_t>(net_.depth()), nullptr)};
         const bool moves = batch.forward();
         if (top() && moves) batch.top();
-        batch.backward(lowest);
+        batch.backward();
         batch.sums(Y + first * n_out);
         status = batch.status;
     }

@@ -4,7 +4,7 @@
 //     Re_l = V^T d + W^T Rd (layer l + 1)    Rd_l = g_l * Re_l + c_l * Rz_l              c = a phi''(z) e,  d = dL/dz,  e = dL/dh
 //     Hv in layer l: sum over samples of Rd_l h_l^T + d_l Rh_l^T
 //
-// B. A. Pearlmutter, Neural Computation 6 (1994) 147. For each layer one launch on the way up and one on the way down, whatever the
+// B. A. Pearlmutter, Neural Computation 6 (1994) 147; folded (fold.hpp) where the net allows it. For each layer one launch on the way up and one on the way down, whatever the
 // number of vectors; the sums over samples of all layers are one launch (cut into slabs, so that a small net fills the device), and
 // adding up slabs is another.
 #pragma once
@@ -30,8 +30,10 @@ using LayerMask = std::vector<char>;  // one per layer; empty: all
 template <class T>
 class NetHessian {
 public:
-    // theta: parameters; cache: Network::rows() + loss.width(dim_out) rows of `samples` numbers. Both stay the caller's.
-    NetHessian(Network net, std::int64_t samples, const LossParts& loss, bool gauss_newton, double decay, const T* theta, const T* cache, int multiprocessors);
+    // theta: parameters; cache: Network::rows() + loss.width(dim_out) rows of `samples` numbers, net_fold() done; constant: K of fold.hpp, as
+    // net_fold() makes it (null: the net does not fold, or gauss_newton). All stay the caller's.
+    NetHessian(Network net, std::int64_t samples, const LossParts& loss, bool gauss_newton, double decay, const T* theta, const T* cache, const T* constant,
+               int multiprocessors);
 
     const Network& net() const { return net_; }
     std::int64_t size(const LayerMask& mask) const;
@@ -53,6 +55,7 @@ private:
     double decay_;
     const T* theta_;
     Activities<const T> cache_;
+    const T* constant_;
     int multiprocessors_;
 };
 

@@ -68,15 +68,15 @@ struct Segments {
     int count;
 };
 template <class T>
-__global__ void __launch_bounds__(kThreads) add_slabs_kernel(const __grid_constant__ Segments all, std::int64_t n, std::int64_t n_x, std::int64_t n_slabs,
-                                                             T decay, const T* slabs, const T* x, T* y) {
+__global__ void __launch_bounds__(kThreads) add_slabs_kernel(const __grid_constant__ Segments all, std::int64_t n, std::int64_t stride, std::int64_t n_x,
+                                                             std::int64_t n_slabs, T decay, const T* slabs, const T* x, T* y) {
     const std::int64_t vector = blockIdx.y;
     for (int i = 0; i < all.count; ++i) {
         const Segment& s = all.segment[i];
         for (std::int64_t at = first_thread(); at < s.length; at += all_threads()) {
-            const T* const from = slabs + vector * n_slabs * n + s.y + at;
+            const T* const from = slabs + vector * n_slabs * stride + s.y + at;
             T sum = s.made ? from[0] : T(0);
-            for (std::int64_t slab = 1; s.made && slab < n_slabs; ++slab) sum += from[slab * n];
+            for (std::int64_t slab = 1; s.made && slab < n_slabs; ++slab) sum += from[slab * stride];
             if (s.x >= 0 && decay != T(0)) sum += decay * x[vector * n_x + s.x + at];
             y[vector * n + s.y + at] = sum;
         }
@@ -178,7 +178,7 @@ cudaError_t net_gradient(const Network& net, const Activities<double>& a, double
         }
         status = outer(outers, count, a.samples, slabs, 1, 0, net.size(), multiprocessors, stream);
         if (status == cudaSuccess)
-            status = add_slabs<double>(segments, count, 1, net.size(), 0, slabs, 0.0, workspace, nullptr, gradient, stream);
+            status = add_slabs<double>(segments, count, 1, net.size(), net.size(), 0, slabs, 0.0, workspace, nullptr, gradient, stream);
     }
     return status;
 }
@@ -190,8 +190,8 @@ cudaError_t row_dots(std::int64_t vectors, std::int64_t samples, std::int64_t wi
 }
 
 template <class T>
-cudaError_t add_slabs(const Segment* segments, int count, std::int64_t vectors, std::int64_t n, std::int64_t n_x, std::int64_t n_slabs, T decay,
-                      const T* slabs, const T* x, T* y, cudaStream_t stream) noexcept {
+cudaError_t add_slabs(const Segment* segments, int count, std::int64_t vectors, std::int64_t n, std::int64_t stride, std::int64_t n_x,
+                      std::int64_t n_slabs, T decay, const T* slabs, const T* x, T* y, cudaStream_t stream) noexcept {
     Segments all{};
     std::int64_t longest = 0;
     all.count = count;
@@ -199,7 +199,7 @@ cudaError_t add_slabs(const Segment* segments, int count, std::int64_t vectors, 
         all.segment[i] = segments[i];
         longest = std::max(longest, segments[i].length);
     }
-    return launch(grid_of(longest, vectors, stream), add_slabs_kernel<T>, all, n, n_x, n_slabs, decay, slabs, x, y);
+    return launch(grid_of(longest, vectors, stream), add_slabs_kernel<T>, all, n, stride, n_x, n_slabs, decay, slabs, x, y);
 }
 
 cudaError_t narrow(std::int64_t count, const double* from, float* to, cudaStream_t stream) noexcept {
@@ -208,7 +208,7 @@ cudaError_t narrow(std::int64_t count, const double* from, float* to, cudaStream
 
 #define NNQFT_PASSES(T)                                                                                                                        \
     template cudaError_t row_dots(std::int64_t, std::int64_t, std::int64_t, const T*, std::int64_t, const T*, std::int64_t, T, T*, cudaStream_t) noexcept; \
-    template cudaError_t add_slabs(const Segment*, int, std::int64_t, std::int64_t, std::int64_t, std::int64_t, T, const T*, const T*, T*, cudaStream_t) noexcept;
+    template cudaError_t add_slabs(const Segment*, int, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, T, const T*, const T*, T*, cudaStream_t) noexcept;
 NNQFT_PASSES(float)
 NNQFT_PASSES(double)
 #undef NNQFT_PASSES

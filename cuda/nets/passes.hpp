@@ -50,10 +50,10 @@ struct Segment {
     std::int64_t y, x, length;
     bool made;
 };
-// y[v * n + i] = sum over slabs of slabs[(v * n_slabs + slab) * n + i] + decay x[v * n_x + i], segment by segment, count <= kOuters.
+// y[v * n + i] = sum over slabs of slabs[(v * n_slabs + slab) * stride + i] + decay x[v * n_x + i], segment by segment, count <= kOuters.
 template <class T>
-cudaError_t add_slabs(const Segment* segments, int count, std::int64_t vectors, std::int64_t n, std::int64_t n_x, std::int64_t n_slabs, T decay,
-                      const T* slabs, const T* x, T* y, cudaStream_t stream) noexcept;
+cudaError_t add_slabs(const Segment* segments, int count, std::int64_t vectors, std::int64_t n, std::int64_t stride, std::int64_t n_x,
+                      std::int64_t n_slabs, T decay, const T* slabs, const T* x, T* y, cudaStream_t stream) noexcept;
 
 // to[i] = from[i], rounded.
 cudaError_t narrow(std::int64_t count, const double* from, float* to, cudaStream_t stream) noexcept;

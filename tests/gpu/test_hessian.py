@@ -1,5 +1,7 @@
 """Hessians of networks on a device against the CPU's."""
 
+from itertools import combinations
+
 import nnqft
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ def nets():
         nnqft.networks.mlp(6, [7, 5, 4], activation="tanh", dim_out=3, sigma_w=1.3, sigma_b=0.4).draw(2, seed=3),
     )
     yield "gauss", nnqft.networks.gauss_net(8, dim_in=6).draw(1, seed=2)
+    yield "biased", nnqft.networks.mlp(6, [7, 5], activation="relu", sigma_b=0.4).draw(2, seed=3)
 
 
 NETS = dict(nets())
@@ -59,15 +62,35 @@ def test_products_risk_and_gradient_are_those_of_the_cpu(cupy, loss, name, dtype
     np.testing.assert_array_equal(got.theta.get(), want.theta)
 
 
-def test_one_vector_and_many_in_lockstep_have_the_same_bits(cupy):
-    net = NETS["deep"]
-    X, y = problem("mse", dim_out=3)
+@pytest.mark.parametrize("name", ["deep", "biased"])
+def test_one_vector_and_many_in_lockstep_have_the_same_bits(cupy, name):
+    net = NETS[name]
+    X, y = problem("mse", dim_out=net.dim_out)
     H = Hessian(net, X, y, loss="mse", device="cuda", dtype="float32")
     V = cupy.asarray(np.random.default_rng(1).standard_normal((H.shape[0], 5)).astype(np.float32))
     together = (H @ V).get()
     for c in range(5):
         assert np.array_equal((H @ V[:, c]).get(), together[:, c])
     assert np.array_equal((H @ V).get(), together)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "logistic"])  # without and with curvature
+@pytest.mark.parametrize("name", ["relu", "biased"])
+def test_blocks_of_folded_nets_are_those_of_the_cpu(cupy, name, loss):
+    net = NETS[name]
+    X, y = problem(loss)
+    for part in ("full", "ggn"):
+        want, got = (Hessian(net, X, y, loss=loss, part=part, weight_decay=0.5, device=device) for device in ("cpu", "cuda"))
+        depth = len(net.weights)
+        sets = [layers for n in range(1, depth + 1) for layers in combinations(range(depth), n)]
+        for rows in sets:
+            for columns in sets:
+                block = want.blocks(rows, columns)
+                V = np.random.default_rng(5).standard_normal((block.shape[1], 2))
+                bound = 64 * np.finfo(np.float64).eps * (1.0 + np.abs(block @ V).max())  # sums of 70 samples, as above
+                np.testing.assert_allclose((got.blocks(rows, columns) @ cupy.asarray(V)).get(), block @ V, rtol=0, atol=bound)
+    none = Hessian(net, X, y, loss=lambda f, y: (np.zeros((70, 1)), np.zeros((70, 1))), weight_decay=0.5, device="cuda")
+    np.testing.assert_array_equal((none @ none.theta).get(), 0.5 * none.theta.get())
 
 
 def test_bias_free_relu_nets_satisfy_eulers_identity(cupy):

@@ -276,6 +276,27 @@ class _Net:
                 )
         return cache
 
+    def fold(self, cache, count, sums):
+        """Completes the activities of a net that folds (cuda/nets/fold.hpp); its sums over samples if asked for, else None."""
+        size = self.structure.folded_size
+        if not size:
+            return None
+        with _backend.on_device(self.device) as stream:
+            constant = _backend.cupy_module().zeros(size, np.float64) if sums else None
+            if count:
+                room = _backend.empty((self.structure.fold_workspace_size(count),), np.float64)
+                self.structure.fold(
+                    self.device,
+                    count,
+                    self.theta.data.ptr,
+                    cache.data.ptr,
+                    constant.data.ptr if sums else 0,
+                    room.data.ptr,
+                    self.multiprocessors,
+                    stream,
+                )
+        return constant
+
     def gradient(self, X, first):
         count = len(X)
         with _backend.on_device(self.device) as stream:
@@ -326,12 +347,12 @@ class _Products:
                 for a in parts:
                     cache[at : at + a.size] = cupy.asarray(a).ravel()
                     at += a.size
-            theta = net.theta
+            theta, constant = net.theta, net.fold(cache, count, sums=not gauss_newton)
             if self.dtype == np.float32:
-                cache, theta = (self._narrow(a, stream) for a in (cache, theta))
+                cache, theta, constant = (a if a is None else self._narrow(a, stream) for a in (cache, theta, constant))
             kind = cuda.DeviceHessian32 if self.dtype == np.float32 else cuda.DeviceHessian64
             diagonal, rank_one, matrix = (a is not None for a in second)
-            self._keep = cache, theta, net
+            self._keep = cache, theta, constant, net
             self._hessian = kind(
                 net.structure,
                 count,
@@ -343,6 +364,7 @@ class _Products:
                 decay,
                 theta.data.ptr,
                 cache.data.ptr,
+                0 if constant is None else constant.data.ptr,
                 net.multiprocessors,
             )
 
