@@ -242,8 +242,24 @@ def test_what_is_no_symmetric_operator_on_the_device_is_refused(cupy, csr):
         lanczos(as_operator(lambda x: x.get(), n=20, device="cuda"), 3)
     with pytest.raises(ArgumentError, match=r"pass cupy.asarray\(x\)"):
         as_operator(cupy.asarray(A)).matvec(np.ones(20))
+    with pytest.raises(ArgumentError, match=r"takes a cupy.* or an operator; x is a numpy.ndarray"):
+        as_operator(cupy.asarray(A)) @ A
+    for composite in (2 * as_operator(cupy.asarray(skewed)), as_operator(cupy.asarray(A)) + as_operator(cupy.asarray(skewed))):
+        with pytest.raises(ArgumentError, match="not symmetric"):
+            lanczos(composite, 3)
     with pytest.raises(StateError, match="lives on another device"):
         lanczos(cupy.asarray(A), 5, state=lanczos(A, 3).state)
+
+
+def test_progress_is_told_and_later_probes_follow_the_law_of_the_state(cupy):
+    A, seen = cupy.asarray(symmetric(60)), []
+    run = lanczos(A, 8, probes=2, seed=3, distribution="gaussian", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(step, 8) for step in range(1, 9)]
+    more, whole = lanczos(A, 8, probes=4, state=run.state), lanczos(A, 8, probes=4, seed=3, distribution="gaussian")
+    for name in ("alpha", "beta", "norm2"):
+        np.testing.assert_array_equal(getattr(more, name), getattr(whole, name))
+    square = cupy.asarray(symmetric(60)[::-1].copy())
+    np.testing.assert_allclose((as_operator(A) @ square).get(), symmetric(60) @ symmetric(60)[::-1], rtol=0, atol=1e-13)
 
 
 def test_sparse_matrices_with_indices_out_of_range_are_refused(csr, cupy):
