@@ -209,10 +209,11 @@ def lanczos(op, k, *, v0=None, probes=None, seed=None, distribution=None, reorth
 
     Notes
     -----
-    Memory: n * probes * itemsize times 3 for "none", times k + 8 for "full", and k more for the copy that basis=True returns. Cost: k products and, for reorth="full", 2 to 4 n k^2 operations a
-    probe; what it reads of the basis is n k^2 itemsize / 16, twice that where vectors have to be corrected. A probe stops at step j where beta_j <= 32 eps max(abs(alpha) + beta) sqrt(j): relative to the operator, so that scaling A by a
-    power of two changes exponents alone while numbers stay normal. C. C. Paige, J. Inst. Maths Applics 10 (1972) 373, algorithm A(2,7); J. W. Daniel et al., Math.
-    Comp. 30 (1976) 772; H. D. Simon, Math. Comp. 42 (1984) 115.
+    Memory: n * probes * itemsize times 3 for "none", times k + 8 for "full", and k more for the copy that basis=True returns. Cost: k
+    products and, for reorth="full", 2 to 4 n k^2 operations a probe; what it reads of the basis is n k^2 itemsize / 16, twice that where
+    vectors have to be corrected. A probe stops at step j where beta_j <= 32 eps max(abs(alpha) + beta) sqrt(j): relative to the operator,
+    so that scaling A by a power of two changes exponents alone while numbers stay normal. C. C. Paige, J. Inst. Maths Applics 10 (1972)
+    373, algorithm A(2,7); J. W. Daniel et al., Math. Comp. 30 (1976) 772; H. D. Simon, Math. Comp. 42 (1984) 115.
 
     Examples
     --------
