@@ -15,6 +15,7 @@
 #include "core/team.hpp"
 #include "lanczos/operator.hpp"
 #include "nets/hessian.hpp"
+#include "nets/jacobian.hpp"
 
 namespace py = pybind11;
 using namespace nnqft;
@@ -156,6 +157,46 @@ void bind_hessian(py::module_& m, const char* name) {
         }, py::arg("rows"), py::arg("columns"), py::arg("per_sample"), py::arg("n_samples"), py::arg("threads"), "Columns ascending.");
 }
 
+template <class T>
+void bind_jacobian(py::module_& m, const char* name) {
+    using Jacobian = Bound<NetJacobian<T>>;
+    // One product per row of `vectors`, each `in` numbers, with rows of `size`.
+    const auto products = [](const Jacobian& j, const py::array& vectors, std::int64_t in, std::int64_t size, unsigned threads, const auto& body) {
+        const std::int64_t n = vectors.ndim() == 2 ? vectors.shape(0) : 0;
+        const T* const from = numbers<T>(vectors, {n, in}, "V");
+        check_size({static_cast<std::uint64_t>(n), static_cast<std::uint64_t>(size)});
+        py::array_t<T> out({n, size});
+        T* const to = out.mutable_data();
+        with_team(threads, j.flops() * static_cast<double>(n), [&](Team& team) { body(from, to, n, team); });
+        return out;
+    };
+    py::class_<Jacobian, std::shared_ptr<Jacobian>>(m, name, "Products with the Jacobians of a net's outputs and activities.")
+        .def(py::init([](const Bound<Network>& net, const py::array& theta, const py::array& x, unsigned threads) {
+            const Samples samples = samples_of(net, x);
+            const double* const parameters = numbers<double>(theta, {net.size()}, "theta");
+            std::shared_ptr<Jacobian> made;
+            with_team(threads, 2.0 * static_cast<double>(samples.count) * net.products(), [&](Team& team) {
+                made = make_bound<NetJacobian<T>>(static_cast<const Network&>(net), parameters, samples, team);
+            });
+            return made;
+        }), py::arg("net"), py::arg("theta"), py::arg("X"), py::arg("threads"))
+        .def("by_parameters", [products](const Jacobian& j, const py::array& vectors, const std::vector<bool>& layers, bool transposed, unsigned threads) {
+            const LayerMask mask = mask_of(j.net(), layers);
+            const std::int64_t outputs = j.count() * j.net().dim_out(), parameters = size_of(j.net(), mask);
+            return products(j, vectors, transposed ? outputs : parameters, transposed ? parameters : outputs, threads,
+                            [&](const T* from, T* to, std::int64_t n, Team& team) {
+                                if (transposed) j.apply_transposed(from, to, n, mask, team);
+                                else j.apply(from, to, n, mask, team);
+                            });
+        }, py::arg("V"), py::arg("layers"), py::arg("transposed"), py::arg("threads"), "J v, or J^T v, for each row v of V.")
+        .def("by_activities", [products](const Jacobian& j, const py::array& vectors, int start, int stop, bool transposed, unsigned threads) {
+            if (start < 0 || stop <= start || stop > j.net().depth()) throw ArgumentError("layers out of range or order");
+            const std::int64_t below = j.count() * j.net().width(start), above = j.count() * j.net().width(stop);
+            return products(j, vectors, transposed ? above : below, transposed ? below : above, threads,
+                            [&](const T* from, T* to, std::int64_t n, Team& team) { j.chain(from, to, n, start, stop, transposed, team); });
+        }, py::arg("V"), py::arg("start"), py::arg("stop"), py::arg("transposed"), py::arg("threads"), "From h_start to h_stop, or back.");
+}
+
 }  // namespace
 
 void bind_nets(py::module_& m) {
@@ -188,4 +229,6 @@ void bind_nets(py::module_& m) {
     }, py::arg("net"), py::arg("theta"), py::arg("X"), py::arg("first"), py::arg("threads"));
     bind_hessian<float>(m, "NetHessianF32");
     bind_hessian<double>(m, "NetHessianF64");
+    bind_jacobian<float>(m, "NetJacobianF32");
+    bind_jacobian<double>(m, "NetJacobianF64");
 }

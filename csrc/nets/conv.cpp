@@ -209,21 +209,40 @@ void pack_filters(const ConvShape& c, const ConvWindow& window, const T* from, T
                 to[f * window.size + tap / c.kernel * window.run + tap % c.kernel * c.channels + k] = from[(f * c.channels + k) * area + tap];
 }
 
-void load_images(const ConvShape& c, const ConvPlan& plan, const double* from, std::int64_t first, std::int64_t count,
-                 const Panel<double>& panel, double* to) {
-    std::fill(to, to + panel.samples * plan.image, 0.0);
+namespace {
+
+// body(feature, number): of `count` row-major samples, number `first` and on, where it lies in padded images.
+template <class Body>
+void each_feature(const ConvShape& c, const ConvPlan& plan, std::int64_t first, std::int64_t count, const Body& body) {
     const std::int64_t size = c.height * c.width;
     for (std::int64_t s = 0; s < count; ++s)
         for (std::int64_t k = 0; k < c.channels; ++k)
             for (std::int64_t y = 0; y < c.height; ++y)
                 for (std::int64_t x = 0; x < c.width; ++x)
-                    to[s * plan.image + (y + c.padding) * plan.window.pitch + (x + c.padding) * c.channels + k] =
-                        from[((first + s) * c.channels + k) * size + y * c.width + x];
+                    body(((first + s) * c.channels + k) * size + y * c.width + x,
+                         s * plan.image + (y + c.padding) * plan.window.pitch + (x + c.padding) * c.channels + k);
+}
+
+}  // namespace
+
+template <class T>
+void load_images(const ConvShape& c, const ConvPlan& plan, const T* from, std::int64_t first, std::int64_t count, std::int64_t samples, T* to) {
+    std::fill(to, to + samples * plan.image, T(0));
+    each_feature(c, plan, first, count, [&](std::int64_t feature, std::int64_t at) { to[at] = from[feature]; });
+}
+
+template <class T>
+void unload_images(const ConvShape& c, const ConvPlan& plan, const T* from, std::int64_t first, std::int64_t count, T* to) {
+    each_feature(c, plan, first, count, [&](std::int64_t feature, std::int64_t at) { to[feature] = from[at]; });
 }
 
 template class ConvPass<float>;
 template class ConvPass<double>;
 template void pack_filters(const ConvShape&, const ConvWindow&, const float*, float*);
 template void pack_filters(const ConvShape&, const ConvWindow&, const double*, double*);
+template void load_images(const ConvShape&, const ConvPlan&, const float*, std::int64_t, std::int64_t, std::int64_t, float*);
+template void load_images(const ConvShape&, const ConvPlan&, const double*, std::int64_t, std::int64_t, std::int64_t, double*);
+template void unload_images(const ConvShape&, const ConvPlan&, const float*, std::int64_t, std::int64_t, float*);
+template void unload_images(const ConvShape&, const ConvPlan&, const double*, std::int64_t, std::int64_t, double*);
 
 }  // namespace nnqft

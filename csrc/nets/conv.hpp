@@ -56,8 +56,10 @@ private:
 template <class T>
 void pack_filters(const ConvShape& shape, const ConvWindow& window, const T* from, T* to);
 
-// `count` row-major samples, number `first` and on, as padded images; zero beyond.
-void load_images(const ConvShape& shape, const ConvPlan& plan, const double* from, std::int64_t first, std::int64_t count,
-                 const Panel<double>& panel, double* to);
+// `count` row-major samples, number `first` and on, as padded images, those of `samples` beyond zero; and back.
+template <class T>
+void load_images(const ConvShape& shape, const ConvPlan& plan, const T* from, std::int64_t first, std::int64_t count, std::int64_t samples, T* to);
+template <class T>
+void unload_images(const ConvShape& shape, const ConvPlan& plan, const T* from, std::int64_t first, std::int64_t count, T* to);
 
 }  // namespace nnqft

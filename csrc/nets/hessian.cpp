@@ -8,59 +8,36 @@
 #include "nets/fold.hpp"
 
 namespace nnqft {
-namespace {
-
-constexpr std::int64_t kPanelsPerBlock = 512;  // some 0.1 s: then workers look for Ctrl-C
-constexpr std::int64_t kBlockRows = 264, kBlockColumns = 128;  // of Hv: with what is summed, in the second-level cache
-constexpr std::int64_t kTogether = std::int64_t{1} << 23;  // numbers that R-passes of several vectors leave behind
-
-// Blocks of a layer of Hv, which begins at `begin`, of about the same size.
-void cut_layer(int l, const NetLayer& layer, std::int64_t begin, std::vector<NetBlock>& blocks) {
-    const auto part = [](std::int64_t size, std::int64_t most, std::int64_t unit) {
-        const std::int64_t parts = (size + most - 1) / most;
-        return ((size + parts - 1) / parts + unit - 1) / unit * unit;
-    };
-    const std::int64_t rows = part(layer.out, kBlockRows, kTile), columns = part(layer.in, kBlockColumns, 4 * kTurn);
-    for (std::int64_t n = 0; n < layer.out; n += rows)
-        for (std::int64_t k = 0; k < layer.in; k += columns)
-            blocks.push_back({l, begin, n, std::min(rows, layer.out - n), k, std::min(columns, layer.in - k), k / columns});
-}
-
-}  // namespace
 
 template <class T>
 NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, const LossDerivatives& loss, bool gauss_newton, double decay,
                           Team& team)
     : net_(std::move(net)), theta_(theta, theta + net_.size()), gauss_newton_(gauss_newton), diagonal_(loss.diagonal), rank_one_(loss.rank_one),
-      matrix_(loss.matrix), sign_(loss.sign), decay_(decay), cut_(x.count, net_) {
-    const std::int64_t dim = net_.dim_out(), more = dim * ((diagonal_ ? 1 : 0) + (rank_one_ ? 1 : 0) + (matrix_ ? dim : 0));
-    stride_ = (net_.rows() + more) * cut_.ld;
-    if (static_cast<double>(stride_) * static_cast<double>(cut_.panels) > 0x1p44)
-        throw ArgumentError("activities of so many samples do not fit into memory");
-    pack(net_, theta_.data(), {}, 0, net_.depth(), true, weights_);
+      matrix_(loss.matrix), sign_(loss.sign), decay_(decay), cut_(x.count, net_), panels_(net_, cut_, more_rows()) {
+    pack(net_, theta_.data(), {}, 1, net_.depth(), true, weights_);
     flops_ = (12.0 * net_.products() - (net_.folded() < 0 ? 0.0 : 8.0 * net_.layer(net_.folded()).products())) *
              static_cast<double>(cut_.count);
     slots_ = net_.has_conv() ? slots_of(cut_.panels, net_.size(), flops_) : cut_.panels;
-    cache_ = Array<T>(static_cast<std::size_t>(stride_ * cut_.panels));
-    index_ = Array<std::int32_t>(static_cast<std::size_t>(net_.indices() * cut_.ld * cut_.panels));
-    if (cut_.count > 0) {
-        keep_panels(theta, x, loss, more, team);
-    } else {
-        std::fill(cache_.data(), cache_.data() + cache_.size(), T(0));
-        std::fill(index_.data(), index_.data() + index_.size(), 0);
-    }
+    if (cut_.count > 0) keep_panels(theta, x, loss, team);
+    else panels_.clear();
     if (net_.folded() >= 0 && !gauss_newton_) sum_constant(team);
 }
 
-// Forward and backward passes in float64, kept as T with `more` rows of L''.
+// Of L'' in a panel.
 template <class T>
-void NetHessian<T>::keep_panels(const double* theta, const Samples& x, const LossDerivatives& loss, std::int64_t more, Team& team) {
+std::int64_t NetHessian<T>::more_rows() const {
+    return net_.dim_out() * ((diagonal_ ? 1 : 0) + (rank_one_ ? 1 : 0) + (matrix_ ? net_.dim_out() : 0));
+}
+
+// Forward and backward passes in float64, kept as T with L''.
+template <class T>
+void NetHessian<T>::keep_panels(const double* theta, const Samples& x, const LossDerivatives& loss, Team& team) {
     const std::int64_t dim = net_.dim_out();
     Weights<double> w;
-    pack(net_, theta, {}, 0, net_.depth(), true, w);
-    over_panels(net_, cut_, more, team, [&](std::int64_t index, PanelWork& work) {
+    pack(net_, theta, {}, 1, net_.depth(), true, w);
+    over_panels(net_, cut_, more_rows(), team, [&](std::int64_t index, PanelWork& work) {
         const std::int64_t first = cut_.begin(index), used = cut_.used(index);
-        load_inputs(net_, x, first, used, work.panel);
+        load_activities(net_, 0, x.inputs, first, used, work.panel, work.panel.row(net_.place(0).input));
         work.passes.forward(w, work.panel, work.outputs.data());
         double* const delta = work.panel.row(net_.place(net_.depth() - 1).delta);
         if (loss.first) load_columns(loss.first, dim, first, used, cut_.ld, delta);
@@ -76,9 +53,7 @@ void NetHessian<T>::keep_panels(const double* theta, const Samples& x, const Los
         keep(loss.diagonal, dim);
         keep(loss.rank_one, dim);
         keep(loss.matrix, dim * dim);
-        T* const to = cache_.data() + index * stride_;
-        for (std::int64_t i = 0; i < stride_; ++i) to[i] = static_cast<T>(work.data[static_cast<std::size_t>(i)]);
-        std::copy(work.index.begin(), work.index.end(), index_.data() + index * net_.indices() * cut_.ld);
+        panels_.keep(index, work);
     });
 }
 
@@ -90,25 +65,15 @@ void NetHessian<T>::sum_constant(Team& team) {
     constant_ = Array<T>(static_cast<std::size_t>(place.end - place.begin));
     std::vector<RSums<T>> found(static_cast<std::size_t>(cut_.panels * net_.depth()));
     for (std::int64_t index = 0; index < cut_.panels; ++index) {
-        const Panel<T> p = panel(index);
+        const Panel<T> p = panels_.panel(index);
         const Pair<T> pair = {p.row(place.gated), p.row(place.input), p.row(place.turned)};
         found[static_cast<std::size_t>(index * net_.depth() + m)] = {{pair}, 1, pair.left};
     }
     std::vector<NetBlock> blocks;
     cut_layer(m, net_.layer(m), 0, blocks);
-    for (std::int64_t panel = 0; panel < cut_.panels; panel += kPanelsPerBlock)
-        team.run(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t block, unsigned) {
-            const std::int64_t last = std::min(panel + kPanelsPerBlock, cut_.panels);
-            sum_over_panels(blocks[static_cast<std::size_t>(block)], panel, last, found.data(), constant_.data());
-        });
-}
-
-template <class T>
-std::int64_t NetHessian<T>::size(const LayerMask& mask) const {
-    std::int64_t size = 0;
-    for (int l = 0; l < net_.depth(); ++l)
-        if (mask.empty() || mask[static_cast<std::size_t>(l)]) size += net_.place(l).end - net_.place(l).begin;
-    return size;
+    by_stretches(cut_, static_cast<std::int64_t>(blocks.size()), team, [&](std::int64_t block, std::int64_t first, std::int64_t last) {
+        sum_over_panels(net_, cut_, blocks[static_cast<std::size_t>(block)], first, last, found.data(), constant_.data());
+    });
 }
 
 template <class T>
@@ -145,60 +110,6 @@ bool NetHessian<T>::r_top(const Passes<T>& passes, const Panel<T>& p, T* out) co
     return true;
 }
 
-template <class T>
-std::unique_ptr<typename NetHessian<T>::Workspace> NetHessian<T>::borrow(unsigned threads, std::int64_t vectors) const {
-    std::unique_ptr<Workspace> space;
-    {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        if (!idle_.empty()) {
-            space = std::move(idle_.back());
-            idle_.pop_back();
-        }
-    }
-    if (!space) space = std::make_unique<Workspace>();
-    if (space->passes.size() < threads) space->passes.resize(threads);
-    if (space->directions.size() < static_cast<std::size_t>(vectors)) space->directions.resize(static_cast<std::size_t>(vectors));
-    const std::int64_t panels = vectors * cut_.panels;
-    if (space->found.size() < static_cast<std::size_t>(panels * net_.depth())) space->found.resize(static_cast<std::size_t>(panels * net_.depth()));
-    room(space->kept, static_cast<std::size_t>(panels * net_.r_rows() * cut_.ld));
-    return space;
-}
-
-template <class T>
-void NetHessian<T>::give_back(std::unique_ptr<Workspace> workspace) const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(workspace));
-}
-
-// One block of Hv from what the R-passes found, panel after panel of [first, last); the first of all makes it anew.
-template <class T>
-void NetHessian<T>::sum_over_panels(const NetBlock& block, std::int64_t first, std::int64_t last, const RSums<T>* found, T* y) const {
-    const NetKernels<T>& kernels = net_kernels<T>();
-    const NetLayer& layer = net_.layer(block.layer);
-    T *const to = y + block.begin + block.row * layer.in + block.column, *const biases = y + block.begin + layer.in * layer.out + block.row;
-    const bool bias = layer.bias && block.column == 0;
-    bool add = first > 0;
-    if (bias && !add) std::fill(biases, biases + block.rows, T(0));
-    for (std::int64_t index = first; index < last; ++index) {
-        const std::int64_t samples = cut_.samples(index);
-        const RSums<T>& sums = found[index * net_.depth() + block.layer];
-        Pair<T> pairs[2];
-        for (int i = 0; i < sums.count; ++i) {
-            const Pair<T>& pair = sums.pairs[i];
-            pairs[i] = {pair.left + block.row * cut_.ld, pair.right ? pair.right + block.column * cut_.ld : nullptr,
-                        pair.turned ? pair.turned + block.column * samples : nullptr};
-        }
-        if (sums.count > 0) kernels.outer(samples, cut_.ld, block.rows, block.columns, pairs, sums.count, add, to, layer.in);
-        add = add || sums.count > 0;
-        if (!bias || !sums.rd) continue;
-        const T* const rd = sums.rd + block.row * cut_.ld;
-        const Pair<T> dots = {rd, sums.along};
-        if (sums.along) kernels.outer(samples, cut_.ld, block.rows, 1, &dots, 1, true, biases, 1);
-        else kernels.row_sums(samples, cut_.ld, block.rows, rd, biases);
-    }
-    for (std::int64_t n = 0; n < block.rows && !add; ++n) std::fill(to + n * layer.in, to + n * layer.in + block.columns, T(0));
-}
-
 // Biases of the folded layer from q, and the weights of the last layer (null: not asked for).
 template <class T>
 void NetHessian<T>::unfold_last(const Weights<T>& v, std::int64_t slices, const T* dots, T* q, T* last) const {
@@ -217,22 +128,11 @@ void NetHessian<T>::unfold_last(const Weights<T>& v, std::int64_t slices, const 
     }
 }
 
-// Where the layers named lie in Hv, and what is summed how. Blocks of the folded layer are needed for the last layer, too.
+// Blocks of the folded layer are needed for the last layer, too.
 template <class T>
 typename NetHessian<T>::Plan NetHessian<T>::plan(const LayerMask& rows, const LayerMask& columns, std::int64_t n_vectors) const {
-    Plan plan;
+    Plan plan(net_, rows);
     plan.in = size(columns);
-    plan.lowest = net_.depth();
-    for (int l = 0; l < net_.depth(); ++l) {
-        const bool asked = rows.empty() || rows[static_cast<std::size_t>(l)];
-        plan.begin.push_back(asked ? plan.out : -1);
-        if (!asked) continue;
-        const std::int64_t width = net_.place(l).end - net_.place(l).begin;
-        plan.out += width;
-        plan.lowest = std::min(plan.lowest, l);
-        if (l < net_.n_conv()) plan.summed += width;
-        else cut_layer(l, net_.layer(l), plan.begin.back(), plan.blocks);
-    }
     const int m = net_.folded();
     if (m >= 0 && plan.at(m) < 0 && plan.begin.back() >= 0) {
         plan.apart = net_.place(m).end - net_.place(m).begin;
@@ -241,8 +141,7 @@ typename NetHessian<T>::Plan NetHessian<T>::plan(const LayerMask& rows, const La
     }
     for (const NetBlock& block : plan.blocks)
         if (block.layer == m) plan.slices = std::max(plan.slices, block.slice + 1);
-    const std::int64_t most = kTogether / std::max(cut_.panels * net_.r_rows() * cut_.ld, slots_ * plan.summed);
-    plan.together = std::clamp<std::int64_t>(most, 1, std::min<std::int64_t>(n_vectors, 32));
+    plan.together = vectors_together(net_, cut_, slots_ * plan.summed, n_vectors);
     return plan;
 }
 
@@ -252,7 +151,7 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
     const Plan plan = this->plan(rows, columns, n_vectors);
     if (plan.in == 0) std::fill(Y, Y + plan.out * n_vectors, T(0));
     if (plan.in == 0 || plan.out == 0) return;
-    std::unique_ptr<Workspace> space = borrow(team.threads(), plan.together);
+    std::unique_ptr<NetWorkspace<T>> space = workspaces_.borrow(net_, cut_, team.threads(), plan.together, plan.together);
     const int folded = net_.folded(), backward_from = gauss_newton_ ? net_.depth() : plan.lowest + 1;
     for (std::int64_t first = 0; first < n_vectors; first += plan.together) {
         const std::int64_t n = std::min(plan.together, n_vectors - first);
@@ -262,16 +161,10 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
             if (folded >= 0) fold(net_, weights_, curved() || plan.lowest < folded, v);
         });
         r_passes(plan, n, *space, team);
-        for (std::int64_t c = 0; c < n && plan.summed > 0; ++c) {
-            const T* const sums = space->sums.data() + c * slots_ * plan.summed;
-            T* const y = Y + (first + c) * plan.out;
-            std::copy(sums, sums + plan.summed, y);
-            for (std::int64_t slot = 1; slot < slots_; ++slot)
-                for (std::int64_t i = 0; i < plan.summed; ++i) y[i] += sums[slot * plan.summed + i];
-        }
+        for (std::int64_t c = 0; c < n; ++c) plan.add_slots(space->sums.data() + c * slots_ * plan.summed, slots_, Y + (first + c) * plan.out);
         sum_blocks(plan, n, *space, Y + first * plan.out, team);
     }
-    give_back(std::move(space));
+    workspaces_.give_back(std::move(space));
     if (decay_ == 0.0) return;
     for (std::int64_t l = 0, at = 0; l < net_.depth(); ++l) {
         const auto i = static_cast<std::size_t>(l);
@@ -285,7 +178,7 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
 
 // Of n directions, panel by panel: what sums over samples need, and the sums of convolutions themselves.
 template <class T>
-void NetHessian<T>::r_passes(const Plan& plan, std::int64_t n, Workspace& space, Team& team) const {
+void NetHessian<T>::r_passes(const Plan& plan, std::int64_t n, NetWorkspace<T>& space, Team& team) const {
     const std::int64_t depth = net_.depth(), r_size = net_.r_rows() * cut_.ld;
     T* const all_sums = room(space.sums, static_cast<std::size_t>(n * slots_ * plan.summed));
     team.run(n * slots_, [&](std::int64_t task, unsigned worker) {
@@ -295,37 +188,35 @@ void NetHessian<T>::r_passes(const Plan& plan, std::int64_t n, Workspace& space,
         T* const sums = all_sums + task * plan.summed;
         if (plan.summed > 0) std::fill(sums, sums + plan.summed, T(0));
         for (std::int64_t index = cut_.panels * slot / slots_; index < cut_.panels * (slot + 1) / slots_; ++index) {
-            const Panel<T> p = panel(index);
+            const Panel<T> p = panels_.panel(index);
             T* const kept = space.kept.data() + (c * cut_.panels + index) * r_size;
             RSums<T>* const found = space.found.data() + (c * cut_.panels + index) * depth;
             const bool moves = pass.r_forward(weights_, v, p, curved());
             const bool top = moves && r_top(pass, p, kept + net_.place(net_.depth() - 1).r_delta * cut_.ld);
             pass.r_backward(weights_, v, p, top, gauss_newton_, plan.lowest, kept, found);
-            for (int l = plan.lowest; l < net_.n_conv(); ++l)
-                if (plan.at(l) >= 0) pass.add(l, p, found[l], sums + plan.at(l));
+            plan.add_convolutions(pass, net_, p, found, sums);
         }
     });
 }
 
 // Dense layers of n products, from what the R-passes have left.
 template <class T>
-void NetHessian<T>::sum_blocks(const Plan& plan, std::int64_t n, Workspace& space, T* Y, Team& team) const {
+void NetHessian<T>::sum_blocks(const Plan& plan, std::int64_t n, NetWorkspace<T>& space, T* Y, Team& team) const {
     const int m = net_.folded();
     const std::int64_t in = m < 0 ? 0 : net_.layer(m).in, width = m < 0 ? 0 : net_.layer(m).out;
     const auto n_blocks = static_cast<std::int64_t>(plan.blocks.size());
     T* const dots = room(space.dots, static_cast<std::size_t>(n * plan.slices * width));
     T* const apart = room(space.apart, static_cast<std::size_t>(n * plan.apart));
-    for (std::int64_t panel = 0; panel < cut_.panels; panel += kPanelsPerBlock)
-        team.run(n * n_blocks, [&](std::int64_t task, unsigned) {
-            const std::int64_t c = task / n_blocks, last = std::min(panel + kPanelsPerBlock, cut_.panels);
-            const NetBlock& block = plan.blocks[static_cast<std::size_t>(task % n_blocks)];
-            T* const y = plan.apart > 0 && block.layer == m ? apart + c * plan.apart : Y + c * plan.out;
-            sum_over_panels(block, panel, last, space.found.data() + c * cut_.panels * net_.depth(), y);
-            if (block.layer != m || last < cut_.panels) return;
-            const std::int64_t at = block.row * in + block.column;
-            unfold(net_, weights_, space.directions[static_cast<std::size_t>(c)], block.row, block.rows, block.column, block.columns,
-                   gauss_newton_ ? nullptr : constant_.data() + at, y + block.begin + at, dots + (c * plan.slices + block.slice) * width);
-        });
+    by_stretches(cut_, n * n_blocks, team, [&](std::int64_t task, std::int64_t first, std::int64_t last) {
+        const std::int64_t c = task / n_blocks;
+        const NetBlock& block = plan.blocks[static_cast<std::size_t>(task % n_blocks)];
+        T* const y = plan.apart > 0 && block.layer == m ? apart + c * plan.apart : Y + c * plan.out;
+        sum_over_panels(net_, cut_, block, first, last, space.found.data() + c * cut_.panels * net_.depth(), y);
+        if (block.layer != m || last < cut_.panels) return;
+        const std::int64_t at = block.row * in + block.column;
+        unfold(net_, weights_, space.directions[static_cast<std::size_t>(c)], block.row, block.rows, block.column, block.columns,
+               gauss_newton_ ? nullptr : constant_.data() + at, y + block.begin + at, dots + (c * plan.slices + block.slice) * width);
+    });
     for (std::int64_t c = 0; c < n && plan.slices > 0; ++c) {
         T* const q = plan.apart > 0 ? apart + c * plan.apart : Y + c * plan.out + plan.at(m);
         T* const last = plan.begin.back() < 0 ? nullptr : Y + c * plan.out + plan.begin.back();
@@ -340,7 +231,7 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
         if (m == 0 || column[m] != column[m - 1]) group.push_back(m);
     group.push_back(n);
     std::fill(out, out + (per_sample ? cut_.count * n : n), 0.0);
-    std::unique_ptr<Workspace> space = borrow(team.threads(), 0);
+    std::unique_ptr<NetWorkspace<T>> space = workspaces_.borrow(net_, cut_, team.threads(), 0, 0);
     team.run(static_cast<std::int64_t>(group.size()) - 1, [&](std::int64_t g, unsigned worker) {
         Passes<T>& pass = space->of(net_, worker);
         Array<T> kept(static_cast<std::size_t>(net_.r_rows() * cut_.ld));
@@ -354,7 +245,7 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
         Weights<T> direction;
         pack(net_, unit.data(), mask, gauss_newton_ ? net_.depth() : 1, net_.depth(), false, direction);
         for (std::int64_t index = 0; index < cut_.panels; ++index) {
-            const Panel<T> p = panel(index);
+            const Panel<T> p = panels_.panel(index);
             const std::int64_t begin = cut_.begin(index), used = cut_.used(index);
             const bool moves = pass.r_forward(weights_, direction, p, curved());
             const bool top = moves && r_top(pass, p, kept.data() + net_.place(net_.depth() - 1).r_delta * cut_.ld);
@@ -372,7 +263,7 @@ void NetHessian<T>::entries(const std::int64_t* row, const std::int64_t* column,
             }
         }
     });
-    give_back(std::move(space));
+    workspaces_.give_back(std::move(space));
 }
 
 template class NetHessian<float>;

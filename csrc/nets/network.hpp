@@ -94,6 +94,7 @@ public:
     std::int64_t dim_in() const { return layers_.front().in; }
     std::int64_t dim_out() const { return layers_.back().out; }
     std::int64_t size() const { return places_.back().end; }  // parameters
+    std::int64_t width(int l) const { return l < depth() ? layers_[static_cast<std::size_t>(l)].in : dim_out(); }  // of h_l
     const LayerPlace& place(int l) const { return places_[static_cast<std::size_t>(l)]; }
     const ConvPlan& plan(int l) const { return plans_[static_cast<std::size_t>(l)]; }
     int n_conv() const { return n_conv_; }  // layers

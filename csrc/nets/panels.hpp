@@ -33,10 +33,16 @@ struct Cut {
 // Sums over panels go by slots of panels, and over slots in order: how many, for sums of `size` numbers that take `flops`.
 std::int64_t slots_of(std::int64_t panels, std::int64_t size, double flops);
 
-// `count` rows of `from` (row-major, `width` each), number `first` and on, as columns of a panel, zero beyond.
-void load_columns(const double* from, std::int64_t width, std::int64_t first, std::int64_t count, std::int64_t ld, double* to);
-// The inputs of `count` samples, number `first` and on, in their place in a panel.
-void load_inputs(const Network& net, const Samples& x, std::int64_t first, std::int64_t count, const Panel<double>& panel);
+// `count` rows of `from` (row-major, `width` each), number `first` and on, as columns of a panel, zero beyond; and back.
+template <class T>
+void load_columns(const T* from, std::int64_t width, std::int64_t first, std::int64_t count, std::int64_t ld, T* to);
+template <class T>
+void unload_columns(const T* from, std::int64_t width, std::int64_t first, std::int64_t count, std::int64_t ld, T* to);
+// Likewise for activities h_l, as the passes keep them: images in front of a convolution.
+template <class T>
+void load_activities(const Network& net, int l, const T* from, std::int64_t first, std::int64_t count, const Panel<T>& panel, T* to);
+template <class T>
+void unload_activities(const Network& net, int l, const T* from, std::int64_t first, std::int64_t count, const Panel<T>& panel, T* to);
 
 // One worker's panel in float64, with its passes.
 struct PanelWork {
@@ -47,6 +53,29 @@ struct PanelWork {
     PanelWork(const Network& net, const Cut& cut, std::int64_t more_rows = 0)
         : passes(net), data(static_cast<std::size_t>((net.rows() + more_rows) * cut.ld)), outputs(static_cast<std::size_t>(net.dim_out() * cut.ld)),
           index(static_cast<std::size_t>(net.indices() * cut.ld)), panel{data.data(), 0, cut.ld, index.data()} {}
+};
+
+// Panels of all samples, with `more_rows` more, kept as T. Passes that read them only may share them.
+template <class T>
+class KeptPanels {
+public:
+    // ArgumentError if memory cannot hold them.
+    KeptPanels(const Network& net, const Cut& cut, std::int64_t more_rows);
+    Panel<T> panel(std::int64_t index) const {
+        return {const_cast<T*>(data_.data()) + index * rows_ * cut_.ld, cut_.samples(index), cut_.ld,
+                const_cast<std::int32_t*>(index_.data()) + index * indices_ * cut_.ld};
+    }
+    // Rows [first, first + count) of a worker's panel, or all of them; and the integers.
+    void keep_rows(std::int64_t index, const PanelWork& work, std::int64_t first, std::int64_t count) const;
+    void keep(std::int64_t index, const PanelWork& work) const { keep_rows(index, work, 0, rows_), keep_indices(index, work); }
+    void keep_indices(std::int64_t index, const PanelWork& work) const;
+    void clear();  // zero everywhere
+
+private:
+    Cut cut_;
+    std::int64_t rows_, indices_;
+    Array<T> data_;
+    Array<std::int32_t> index_;
 };
 
 template <class Body>  // body(panel, PanelWork&)

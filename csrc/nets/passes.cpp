@@ -53,7 +53,7 @@ void pack(const Network& net, const T* theta, const std::vector<char>& mask, int
     const std::size_t depth = layers.size();
     for (auto* pointers : {&to.forward, &to.backward, &to.bias}) pointers->assign(depth, nullptr);
     to.step.assign(depth, 0);
-    const auto back = [&](std::size_t l) { return static_cast<int>(l) >= std::max(backward_from, 1) && static_cast<int>(l) < backward_to; };
+    const auto back = [&](std::size_t l) { return static_cast<int>(l) >= backward_from && static_cast<int>(l) < backward_to; };
     // Rows a kilobyte or more apart, by powers of two, share sets of the first-level cache: they move apart.
     const auto crowded = [](const NetLayer& layer) { return layer.in * static_cast<std::int64_t>(sizeof(T)) % 2048 == 0 && layer.out > kTile; };
     const auto window = [&](std::size_t l) -> const ConvWindow& { return net.plan(static_cast<int>(l)).window; };
@@ -257,6 +257,36 @@ double Passes<T>::entry(int l, const Panel<T>& p, const RSums<T>& sums, std::int
     return value;
 }
 
+// Rh_{l+1}, into `out`, from Rh_l (null: zero) and the layer's part of v (null: none). False if it is zero.
+template <class T>
+bool Passes<T>::r_layer(int l, const Weights<T>& w, const Weights<T>* v, const Panel<T>& p, const T* r_h, T* out) {
+    const auto i = static_cast<std::size_t>(l);
+    const NetLayer& layer = net_.layer(l);
+    const LayerPlace& place = net_.place(l);
+    const T *const V = v ? v->forward[i] : nullptr, *const bias = v ? v->bias[i] : nullptr;
+    if (!r_h && !V) return false;
+    if (layer.is_conv()) {
+        ConvPass<T>(net_, l, p).r_forward(w.forward[i], r_h, V, bias, rz_[i] ? rz_[i] : extra_, out);
+        return true;
+    }
+    Term<T> terms[3];
+    int n_terms = 0;
+    if (V) terms[n_terms++] = v->ahead(l, p.row(place.input), layer.in);
+    if (r_h) terms[n_terms++] = w.ahead(l, r_h, layer.in);
+    if (r_h && layer.normaliser != 0.0) {
+        kernels_.column_dots(p.samples, p.ld, layer.in, p.row(place.input), r_h, false, line_);
+        for (std::int64_t s = 0; s < p.samples; ++s) line_[s] *= static_cast<T>(-2.0 * layer.normaliser);
+        terms[n_terms++] = by_rows<T>(line_, ones_.data(), 1, 1);
+    }
+    Finish<T> finish;
+    finish.bias = bias;
+    finish.gate = p.row(place.gate);
+    finish.raw = rz_[i];
+    if (r_h && layer.skip != 0.0) finish.after = r_h, finish.after_scale = static_cast<T>(layer.skip);
+    multiply(p, layer.out, terms, n_terms, finish, out);
+    return true;
+}
+
 template <class T>
 bool Passes<T>::r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, bool outputs) {
     reserve(p);
@@ -264,35 +294,51 @@ bool Passes<T>::r_forward(const Weights<T>& w, const Weights<T>& v, const Panel<
     bool moves = false;
     for (int l = 0; l < last; ++l) {
         const auto i = static_cast<std::size_t>(l);
-        const NetLayer& layer = net_.layer(l);
-        const LayerPlace& place = net_.place(l);
         moves_[i] = moves;
-        if (layer.is_conv()) {
-            if (!moves && !v.forward[i]) continue;
-            ConvPass<T>(net_, l, p).r_forward(w.forward[i], moves ? rh_[i] : nullptr, v.forward[i], v.bias[i], rz_[i] ? rz_[i] : extra_, rh_[i + 1]);
-            moves = true;
-            continue;
-        }
-        Term<T> terms[3];
-        int n_terms = 0;
-        if (v.forward[i]) terms[n_terms++] = v.ahead(l, p.row(place.input), layer.in);
-        if (moves) terms[n_terms++] = w.ahead(l, rh_[i], layer.in);
-        if (n_terms == 0) continue;
-        if (moves && layer.normaliser != 0.0) {
-            kernels_.column_dots(p.samples, p.ld, layer.in, p.row(place.input), rh_[i], false, line_);
-            for (std::int64_t s = 0; s < p.samples; ++s) line_[s] *= static_cast<T>(-2.0 * layer.normaliser);
-            terms[n_terms++] = by_rows<T>(line_, ones_.data(), 1, 1);
-        }
-        Finish<T> finish;
-        finish.bias = v.bias[i];
-        finish.gate = p.row(place.gate);
-        finish.raw = rz_[i];
-        if (moves && layer.skip != 0.0) finish.after = rh_[i], finish.after_scale = static_cast<T>(layer.skip);
-        multiply(p, layer.out, terms, n_terms, finish, l + 1 < depth ? rh_[i + 1] : r_outputs_);
-        moves = true;
+        moves = r_layer(l, w, &v, p, moves ? rh_[i] : nullptr, l + 1 < depth ? rh_[i + 1] : r_outputs_);
     }
     if (last < depth) moves_[static_cast<std::size_t>(last)] = moves;
     return v.folded && outputs ? folded_outputs(v, p) : moves;
+}
+
+template <class T>
+void Passes<T>::chain(const Weights<T>& w, const Panel<T>& p, int start, int stop, const T* r_h, T* out) {
+    reserve(p);
+    for (int l = start; l < stop; ++l) {
+        T* const to = l + 1 < stop ? rh_[static_cast<std::size_t>(l) + 1] : out;
+        r_layer(l, w, nullptr, p, r_h, to);
+        r_h = to;
+    }
+}
+
+template <class T>
+void Passes<T>::chain_back(const Weights<T>& w, const Panel<T>& p, int start, int stop, const T* e, T* out) {
+    reserve(p);
+    for (int l = stop - 1; l >= start; --l) {
+        const auto i = static_cast<std::size_t>(l);
+        const NetLayer& layer = net_.layer(l);
+        const LayerPlace& place = net_.place(l);
+        T* const to = l > start ? re_[l % 2] : out;
+        if (layer.is_conv()) {
+            const ConvPass<T> pass(net_, l, p);
+            pass.r_deltas(e, nullptr, rd_[i]);
+            const Term<T> term = w.back(l, rd_[i], layer.out);
+            pass.back(&term, 1, to);
+        } else {
+            const T* d = e;
+            if (const T* const gate = p.row(place.gate)) {
+                T* const gated = rh_[i + 1];
+                for (std::int64_t k = 0; k < layer.out * p.ld; ++k) gated[k] = gate[k] * e[k];
+                d = gated;
+            }
+            const Term<T> term = w.back(l, d, layer.out);
+            const Pair<T> pair = {d, p.row(place.input)};
+            Finish<T> finish;
+            if (back_extra(l, p, e, &pair, 1)) finish.before = extra_, finish.before_scale = T(1);
+            multiply(p, layer.in, &term, 1, finish, to);
+        }
+        e = to;
+    }
 }
 
 // What Hv in layer l is made of, from Rd there (null: zero) and what r_forward() has left.
@@ -325,6 +371,7 @@ Pair<T> Passes<T>::kept_pair(int l, const Panel<T>& p, const T* left, const T* r
 template <class T>
 void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, bool top, bool gauss_newton, int lowest, T* kept,
                            RSums<T>* found) {
+    reserve(p);
     const auto kept_row = [&](std::int64_t row) { return kept + row * p.ld; };
     const T *rd = top ? kept_row(net_.place(net_.depth() - 1).r_delta) : nullptr, *re = nullptr;
     int l = net_.depth() - 1;

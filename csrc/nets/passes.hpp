@@ -91,6 +91,11 @@ public:
     void r_backward(const Weights<T>& w, const Weights<T>& v, const Panel<T>& p, bool top, bool gauss_newton, int lowest, T* kept,
                     RSums<T>* found);
 
+    // Chains of layers [start, stop) along activities instead of parameters: R of h_stop from R of h_start, and dL/dh_start from dL/dh_stop,
+    // images in front of convolutions as everywhere.
+    void chain(const Weights<T>& w, const Panel<T>& p, int start, int stop, const T* r_h, T* out);
+    void chain_back(const Weights<T>& w, const Panel<T>& p, int start, int stop, const T* e, T* out);
+
     // Adds a convolution's part of Hv to that layer's parameters at `out`.
     void add(int l, const Panel<T>& p, const RSums<T>& sums, T* out) const;
     // One sample's share of an entry of Hv, by the number of the parameter in its layer.
@@ -101,6 +106,7 @@ public:
 private:
     void reserve(const Panel<T>& p);
     void multiply(const Panel<T>& p, std::int64_t n_out, const Term<T>* terms, int n_terms, const Finish<T>& finish, T* out);
+    bool r_layer(int l, const Weights<T>& w, const Weights<T>* v, const Panel<T>& p, const T* r_h, T* out);
     bool folded_outputs(const Weights<T>& v, const Panel<T>& p);
     RSums<T> folded_sums(const Panel<T>& p, const T* r, bool gauss_newton, T* kept);
     RSums<T> sums_of(int l, const Panel<T>& p, const T* rd, bool gauss_newton, T* kept);

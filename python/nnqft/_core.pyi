@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Accumulator', 'BlasThreadsOff', 'Dense32', 'Dense64', 'Ensemble', 'ExactTotal', 'Lanczos32', 'Lanczos64', 'MAX_NETS', 'MomentAccumulator', 'NetHessianF32', 'NetHessianF64', 'NetStructure', 'Operator32', 'Operator64', 'Program', 'ThickRestart32', 'ThickRestart64', 'accumulator_bytes', 'activate', 'all_moment_sums', 'blas_is_external', 'blas_threads_known', 'block_size', 'canonical_index', 'closure', 'csr32', 'csr64', 'default_threads', 'dense32', 'dense64', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_box', 'hafnian_derivative', 'hafnian_fast', 'hafnian_with', 'hafnian_with_multisets', 'hafnian_work', 'isa', 'isas', 'lanczos_start', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'net_gradient', 'net_outputs', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'python32', 'python64', 'stop_everything', 'use_blas', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_theory', 'wick_all_vjp']
+__all__: list[str] = ['Accumulator', 'BlasThreadsOff', 'Dense32', 'Dense64', 'Ensemble', 'ExactTotal', 'Lanczos32', 'Lanczos64', 'MAX_NETS', 'MomentAccumulator', 'NetHessianF32', 'NetHessianF64', 'NetJacobianF32', 'NetJacobianF64', 'NetStructure', 'Operator32', 'Operator64', 'Program', 'ThickRestart32', 'ThickRestart64', 'accumulator_bytes', 'activate', 'all_moment_sums', 'blas_is_external', 'blas_threads_known', 'block_size', 'canonical_index', 'closure', 'csr32', 'csr64', 'default_threads', 'dense32', 'dense64', 'dense_program', 'even_closure', 'even_cumulants', 'gram_closure', 'gram_correlators', 'hafnian', 'hafnian_batch', 'hafnian_batch_vjp', 'hafnian_box', 'hafnian_derivative', 'hafnian_fast', 'hafnian_with', 'hafnian_with_multisets', 'hafnian_work', 'isa', 'isas', 'lanczos_start', 'listed_program', 'moment_block_sums', 'moment_count', 'moment_sums', 'moments_from_cumulants', 'multiset_count', 'multiset_index', 'multiset_ranks', 'multiset_unrank', 'net_gradient', 'net_outputs', 'normals', 'pairing_sums', 'pairings', 'philox_words', 'python32', 'python64', 'stop_everything', 'use_blas', 'vector_cumulants', 'vector_moments', 'wick_all', 'wick_all_theory', 'wick_all_vjp']
 class Accumulator:
     """
     Exact block sums of a run, in 64 replicas, and the nets they cover.
@@ -451,6 +451,34 @@ class NetHessianF64:
     def native(self, layers: collections.abc.Sequence[bool]) -> Operator64:
         """
         The block on these layers, as an operator in C++.
+        """
+class NetJacobianF32:
+    """
+    Products with the Jacobians of a net's outputs and activities.
+    """
+    def __init__(self, net: NetStructure, theta: numpy.ndarray, X: numpy.ndarray, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def by_activities(self, V: numpy.ndarray, start: typing.SupportsInt | typing.SupportsIndex, stop: typing.SupportsInt | typing.SupportsIndex, transposed: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+        """
+        From h_start to h_stop, or back.
+        """
+    def by_parameters(self, V: numpy.ndarray, layers: collections.abc.Sequence[bool], transposed: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+        """
+        J v, or J^T v, for each row v of V.
+        """
+class NetJacobianF64:
+    """
+    Products with the Jacobians of a net's outputs and activities.
+    """
+    def __init__(self, net: NetStructure, theta: numpy.ndarray, X: numpy.ndarray, threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def by_activities(self, V: numpy.ndarray, start: typing.SupportsInt | typing.SupportsIndex, stop: typing.SupportsInt | typing.SupportsIndex, transposed: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        From h_start to h_stop, or back.
+        """
+    def by_parameters(self, V: numpy.ndarray, layers: collections.abc.Sequence[bool], transposed: bool, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        J v, or J^T v, for each row v of V.
         """
 def accumulator_bytes(n_sums: typing.SupportsInt | typing.SupportsIndex) -> int:
     ...

@@ -5,6 +5,7 @@
 
 #include "check.hpp"
 #include "core/error.hpp"
+#include "nets/jacobian.hpp"
 #include "nets_tools.hpp"
 
 using namespace nnqft;
@@ -146,6 +147,12 @@ NetLayer layer(std::int64_t in, std::int64_t out, Activation activation, bool bi
     return l;
 }
 
+bool near(const std::vector<double>& a, const std::vector<double>& b, double tolerance) {
+    double worst = 0.0, largest = 0.0;
+    for (std::size_t i = 0; i < a.size(); ++i) worst = std::fmax(worst, std::fabs(a[i] - b[i])), largest = std::fmax(largest, std::fabs(b[i]));
+    return largest > 0.0 && worst < tolerance * largest;
+}
+
 void check_products(std::vector<NetLayer> layers) {
     Problem p(std::move(layers), 37);
     check_differences(p, 1e-7);  // derivatives of a few hundred
@@ -197,6 +204,41 @@ TEST(folded_products_equal_single_entries) {
     check(normalised, false);
     check({layer(3, 5, relu), layer(5, 4, relu), layer(4, 2, identity)}, false);
     check({layer(3, 5, relu), layer(5, 4, Activation::tanh), layer(4, 1, identity)}, false);
+}
+
+// J^T (J v + y) is what Hv and the gradient at targets y are for least squares (nets_tools.hpp), and chains of layers multiply.
+TEST(jacobians_are_halves_of_gauss_newton_products) {
+    ConvShape shape = {2, 5, 4, 3, 3, 1, 1, {2, 1}, {1, 2}};
+    NetLayer conv;
+    conv.conv = shape, conv.activation = Activation::tanh, conv.bias = true;
+    std::vector<NetLayer> plain = {layer(4, 4, Activation::erf), layer(4, 5, Activation::swish, false), layer(5, 3, Activation::identity)};
+    plain[0].skip = 0.5, plain[0].normaliser = 0.1;
+    for (const auto& layers : {plain, {conv, layer(12, 6, Activation::relu), layer(6, 2, Activation::identity)}}) {
+        Problem p(layers, 301, 0.5);
+        const NetJacobian<double> j(p.net, p.theta.data(), {p.x.data(), p.count}, p.team);
+        const std::vector<double> ones(p.y.size(), 1.0), v = numbers<double>(2 * p.net.size(), 3), first = p.first(p.theta);
+        LossDerivatives loss;
+        loss.diagonal = ones.data();
+        const NetHessian<double> h(p.net, p.theta.data(), {p.x.data(), p.count}, loss, true, 0.0, p.team);
+        std::vector<double> hv(v.size()), jjv(v.size()), jv(2 * ones.size()), g(p.theta.size());
+        h.apply(v.data(), hv.data(), 2, {}, {}, p.team);
+        j.apply(v.data(), jv.data(), 2, {}, p.team);
+        j.apply_transposed(jv.data(), jjv.data(), 2, {}, p.team);
+        CHECK(near(jjv, hv, 1e-13));  // sums over 301 samples
+        j.apply_transposed(first.data(), g.data(), 1, {}, p.team);
+        CHECK(near(g, p.gradient(p.theta), 1e-13));
+        const auto x = numbers<double>(p.count * p.net.dim_in(), 9);
+        std::vector<double> middle(static_cast<std::size_t>(p.count * p.net.width(1))), up(ones.size()), whole(ones.size()), down(x.size());
+        j.chain(x.data(), middle.data(), 1, 0, 1, false, p.team);
+        j.chain(middle.data(), up.data(), 1, 1, 3, false, p.team);
+        j.chain(x.data(), whole.data(), 1, 0, 3, false, p.team);
+        CHECK(near(up, whole, 1e-14));
+        j.chain(whole.data(), down.data(), 1, 0, 3, true, p.team);
+        double left = 0.0, right = 0.0;  // |J x|^2 = x . J^T J x
+        for (double a : whole) left += a * a;
+        for (std::size_t i = 0; i < x.size(); ++i) right += x[i] * down[i];
+        CHECK(left > 0.0 && std::fabs(left - right) < 1e-13 * left);
+    }
 }
 
 TEST(layers_that_do_not_fit_are_refused) {

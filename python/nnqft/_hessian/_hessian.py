@@ -16,6 +16,15 @@ PARTS = ("full", "residual", "ggn", "fisher", "empirical_fisher")
 _COLUMNS = 64  # unit vectors that go through the samples together in dense()
 
 
+def unit_vectors(n, dtype):
+    """Rows of the unit matrix in turn: (rows, first, last + 1)."""
+    for start in range(0, n, _COLUMNS):
+        stop = min(start + _COLUMNS, n)
+        units = np.zeros((stop - start, n), dtype)
+        units[np.arange(stop - start), np.arange(start, stop)] = 1
+        yield units, start, stop
+
+
 class HessianBlock(LinearOperator):
     """H[rows, columns]: second derivatives by the parameters of some layers and of some others. Made by `Hessian.blocks`."""
 
@@ -64,10 +73,7 @@ class HessianBlock(LinearOperator):
     def dense(self):
         """The block as an array. Cost: one product per column."""
         out = np.empty(self.shape, self.dtype)
-        for start in range(0, self.shape[1], _COLUMNS):
-            stop = min(start + _COLUMNS, self.shape[1])
-            units = np.zeros((stop - start, self.shape[1]), self.dtype)
-            units[np.arange(stop - start), np.arange(start, stop)] = 1
+        for units, start, stop in unit_vectors(self.shape[1], self.dtype):
             out[:, start:stop] = self._apply(units).T
         return out
 
