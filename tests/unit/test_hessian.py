@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy.sparse.linalg import aslinearoperator, eigsh
 
 from nnqft.errors import ArgumentError, ShapeError, StateError
-from nnqft.hessian import Hessian
+from nnqft.hessian import Hessian, HessianBlock, Jacobian
 from nnqft.networks import Net, cos_net, gauss_net
 
 SMOOTH = ["erf", "tanh", "sigmoid", "softplus", "swish", "gelu", "sin", "cos", "exp", "identity", "polynomial"]
@@ -260,6 +261,28 @@ def test_it_is_a_scipy_operator():
     assert np.allclose(H @ np.asfortranarray(v), A @ v, rtol=0, atol=1e-13)
     assert (H @ np.zeros((len(A), 0))).shape == (len(A), 0)
     assert "62 parameters, 17 of 17 samples" in repr(Hessian(make(widths=(3, 5, 5, 2))[0], X, y, loss="mse"))
+
+
+def test_a_matrix_past_memory_is_refused_before_its_first_product(monkeypatch):
+    net, X, y = make()
+    H = Hessian(net, X, y, loss="mse")
+    monkeypatch.setattr("nnqft._lanczos._driver.available_memory", lambda: 1e3)
+    monkeypatch.setattr(HessianBlock, "_apply", lambda *_: pytest.fail("a product"))
+    for operator in (H, H.blocks(0, 1)):
+        with pytest.raises(ArgumentError, match="GB .* take products"):
+            operator.dense()
+    with pytest.raises(ArgumentError, match="GB .* take products"):
+        Jacobian(net, X).dense()
+
+
+def test_a_matrix_takes_little_more_than_its_own_memory():
+    net, X, y = make("relu", widths=(40, 48, 1))
+    H = Hessian(net, X.astype(np.float32), y, loss="hinge")
+    tracemalloc.start()
+    A = H.dense()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(A, A.T) and peak < 1.5 * A.nbytes  # three strips of 256 of 2017 columns, products of 64 vectors
 
 
 def test_tiny_and_huge_scales():

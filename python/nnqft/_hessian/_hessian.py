@@ -8,12 +8,14 @@ from scipy.sparse.linalg import LinearOperator
 
 from .. import _backend, _core
 from .._checks import integer, number, shown
+from .._lanczos._driver import affordable
 from ..errors import ArgumentError, ShapeError, StateError
 from ..net import Net
 from ._losses import LIKELIHOODS, Derivatives, derivatives
 
 PARTS = ("full", "residual", "ggn", "fisher", "empirical_fisher")
 _COLUMNS = 64  # unit vectors that go through the samples together in dense()
+_STRIP = 256  # rows and columns of a matrix that are made symmetric together
 
 
 def unit_vectors(n, dtype):
@@ -71,9 +73,11 @@ class HessianBlock(LinearOperator):
     _transpose = _adjoint
 
     def dense(self):
-        """The block as an array. Cost: one product per column."""
+        """The block as an array. Cost: one product per column. ArgumentError if its memory is not free."""
+        rows, columns = self.shape
+        affordable(float(rows) * columns * self.dtype.itemsize, f"{columns} columns of {self!r}", "take products, blocks() or entries()")
         out = np.empty(self.shape, self.dtype)
-        for units, start, stop in unit_vectors(self.shape[1], self.dtype):
+        for units, start, stop in unit_vectors(columns, self.dtype):
             out[:, start:stop] = self._apply(units).T
         return out
 
@@ -274,8 +278,10 @@ class Hessian(HessianBlock):
                [ 0. ,  0. ,  0. ,  0. ,  0.5,  0. ]])
         """
         dense = super().dense()
-        lower = np.tril_indices(len(dense), -1)
-        dense[lower] = dense.T[lower] = dense[lower] / 2 + dense.T[lower] / 2
+        for start in range(0, len(dense), _STRIP):
+            strip = dense[start : start + _STRIP, start:]
+            strip[:] = strip / 2 + dense[start:, start : start + _STRIP].T / 2
+            dense[start:, start : start + _STRIP] = strip.T
         return dense
 
     def blocks(self, rows, columns):
