@@ -7,11 +7,20 @@ import numpy as np
 import pytest
 
 from nnqft.hessian import Hessian
+from nnqft.lanczos import eigsh
 from nnqft.networks import Net
 
 VALUES = json.loads((Path(__file__).parents[1] / "data" / "lanczos.json").read_text())["relu_hinge"]
 EPS = np.finfo(np.float64).eps
-LOSSES = ["hinge", "squared_hinge", "logistic", "mse", "linear"]
+
+def user_loss(f, y):
+    """sum_k (f_k - y_k)^4 / 4 + log cosh(sum_k f_k): second derivatives are full matrices."""
+    d, t = f - y, np.tanh(f.sum(1))[:, None]
+    values = (d**4).sum(1) / 4 + np.logaddexp(f.sum(1), -f.sum(1))
+    return values, d**3 + t, 3 * d[..., None] ** 2 * np.eye(f.shape[1]) + (1 - t**2)[..., None]
+
+
+LOSSES = ["hinge", "squared_hinge", "logistic", "mse", "linear", "cross_entropy", user_loss]
 
 
 def portable_normals(seed, n):
@@ -40,6 +49,14 @@ def random_net(widths, n, seed, **options):
     return Net.from_weights(weights, activation="relu", **options), rng.normal(size=(n, widths[0])), np.sign(rng.normal(size=(n, widths[-1])))
 
 
+def problem(loss, widths, n, seed, **options):
+    """Like random_net, with the targets that the loss takes: classes of two or more for cross-entropy."""
+    if loss != "cross_entropy":
+        return random_net(widths, n, seed, **options)
+    net, X, _ = random_net((*widths[:-1], max(2, widths[-1])), n, seed, **options)
+    return net, X, np.random.default_rng(seed).integers(net.dim_out, size=n)
+
+
 @pytest.mark.parametrize("name", VALUES)
 def test_hinge_hessian_has_the_stored_risk_gradient_and_spectrum(name):
     stored = VALUES[name]
@@ -55,12 +72,16 @@ def test_hinge_hessian_has_the_stored_risk_gradient_and_spectrum(name):
     assert abs(np.trace(A @ A @ A) - stored["tr_H3"]) < 100 * EPS
 
 
-def test_spectrum_of_one_hidden_layer_has_its_closed_form():
-    # Eigenvalues +-|u_j|, u_j = mean_i y_i 1[y_i T_i < 1] 1[w_j x_i > 0] x_i: one pair per hidden unit, the rest zero.
-    net, X, y = random_net((30, 20, 1), 300, seed=1)
+def closed_form(net, X, y):
+    """|u_j|, u_j = mean_i y_i 1[y_i T_i < 1] 1[w_j x_i > 0] x_i: eigenvalues +-|u_j|, one pair per hidden unit, the rest zero."""
     active = y[:, 0] * net(X)[:, 0] < 1
     u = ((y * active[:, None]) * (X @ net.weights[0].T > 0)).T @ X / len(X)
-    norms = np.linalg.norm(u, axis=1)
+    return np.linalg.norm(u, axis=1)
+
+
+def test_spectrum_of_one_hidden_layer_has_its_closed_form():
+    net, X, y = random_net((30, 20, 1), 300, seed=1)
+    norms = closed_form(net, X, y)
     eigenvalues = np.linalg.eigvalsh(Hessian(net, X, y, loss="hinge").dense())
     expected = np.sort(np.concatenate([norms, -norms, np.zeros(len(eigenvalues) - 2 * len(norms))]))
     assert np.abs(eigenvalues - expected).max() < 100 * EPS * norms.max()
@@ -69,7 +90,7 @@ def test_spectrum_of_one_hidden_layer_has_its_closed_form():
 @pytest.mark.parametrize("widths,n", [((6, 5, 4, 1), 32), ((40, 64, 48, 3), 700), ((7, 3), 9)])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_blocks_of_the_residual_part_within_a_layer_vanish_exactly(loss, widths, n):
-    net, X, y = random_net(widths, n, seed=2)
+    net, X, y = problem(loss, widths, n, seed=2)
     F = Hessian(net, X, y, loss=loss, part="residual")
     for layer in range(len(widths) - 1):
         block = F.blocks(layer, layer)
@@ -83,7 +104,7 @@ def test_blocks_of_the_residual_part_within_a_layer_vanish_exactly(loss, widths,
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("skips", [None, (0.0, 0.7)])
 def test_trace_is_that_of_gauss_newton_for_every_loss(loss, skips):
-    net, X, y = random_net((5, 6, 6, 2), 40, seed=3, skips=skips, biases=[np.linspace(-1, 1, 6), None, np.ones(2)])
+    net, X, y = problem(loss, (5, 6, 6, 2), 40, seed=3, skips=skips, biases=[np.linspace(-1, 1, 6), None, np.ones(2)])
     full, ggn = (Hessian(net, X, y, loss=loss, part=part).dense() for part in ("full", "ggn"))
     assert abs(np.trace(full) - np.trace(ggn)) < 100 * EPS * np.abs(full).max()
     assert np.linalg.eigvalsh(ggn).min() >= -100 * EPS * np.abs(ggn).max()
@@ -94,7 +115,7 @@ def test_trace_is_that_of_gauss_newton_for_every_loss(loss, skips):
 def test_euler_identity_holds_without_biases(loss, widths, n):
     # The outputs are homogeneous of degree L in theta, the residual and Gauss-Newton parts apart:
     # F theta = (L - 1) grad R and GGN theta = L J^T L'' f.
-    net, X, y = random_net(widths, n, seed=4)
+    net, X, y = problem(loss, widths, n, seed=4)
     depth = len(widths) - 1
     F = Hessian(net, X, y, loss=loss, part="residual")
     scale = np.abs(F.gradient).max()
@@ -107,9 +128,23 @@ def test_euler_identity_holds_without_biases(loss, widths, n):
     assert np.abs(F @ v - expected).max() < 1e3 * EPS * scale
 
 
+def test_exact_facts_hold_at_full_size():
+    net, X, y = random_net((784, 256, 256, 1), 1000, seed=8)
+    F = Hessian(net, X, y, loss="squared_hinge", part="residual")
+    scale = np.abs(F.gradient).max()
+    assert np.abs(F @ F.theta - 2 * F.gradient).max() < 100 * EPS * scale
+    for layer in range(3):
+        block = F.blocks(layer, layer)
+        assert not block.matvec(np.random.default_rng(layer).normal(size=block.shape[1])).any()
+    net, X, y = random_net((784, 256, 1), 1000, seed=8)
+    norms = np.sort(closed_form(net, X, y))
+    values, _ = eigsh(Hessian(net, X, y, loss="hinge"), 6, which="BE", tol=1e-12)
+    assert np.abs(values - np.concatenate([-norms[-1:-4:-1], norms[-3:]])).max() < 100 * EPS * norms[-1]
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_parts_add_up_to_the_full_hessian_with_its_weight_decay(loss):
-    net, X, y = random_net((4, 5, 3, 2), 50, seed=5)
+    net, X, y = problem(loss, (4, 5, 3, 2), 50, seed=5)
     parts = {part: Hessian(net, X, y, loss=loss, part=part, weight_decay=0.3).dense() for part in ("full", "residual", "ggn")}
     assert np.abs(parts["full"] - parts["residual"] - parts["ggn"]).max() < 20 * EPS * np.abs(parts["full"]).max()
     assert np.allclose(np.diag(parts["full"]) - np.diag(parts["ggn"]), 0, atol=20 * EPS * np.abs(parts["full"]).max())

