@@ -154,3 +154,93 @@ def test_nets_are_not_made_of_modules_with_hooks():
     module[1].register_forward_hook(lambda layer, inputs, output: 2 * output)
     with pytest.raises(ArgumentError, match="hooks"):
         Net.from_torch(module)
+
+
+class Wrapped(torch.nn.Module):
+    """What only autograd takes."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(x)
+
+
+ONE = (3, 4, 1)
+PROBABILITIES = torch.tensor([[1.5, -0.5]]).repeat(20, 1)
+
+
+@pytest.mark.parametrize("path", [lambda module: module, Wrapped])
+@pytest.mark.parametrize("loss,widths,y,message", [
+    ("hinge", ONE, torch.arange(20) % 2, r"use 2 \* y - 1"),
+    ("squared_hinge", ONE, torch.arange(20.0)[:, None] % 2, r"use 2 \* y - 1"),
+    ("logistic", (3, 2), torch.ones(20, 2) * 0.5, "targets -1 and \\+1"),
+    ("cross_entropy", (3, 2), torch.full((20,), 0.7), "classes 0 .. 1"),
+    ("cross_entropy", (3, 2), torch.full((20,), 2), "classes 0 .. 1"),
+    ("cross_entropy", (3, 2), PROBABILITIES, "negative"),
+    (torch.nn.CrossEntropyLoss(), (3, 2), PROBABILITIES, "negative"),
+    (torch.nn.CrossEntropyLoss(), (3, 2), torch.full((20,), 2), "classes 0 .. 1|out of bounds"),
+    ("mse", (3, 2), torch.ones(20, 3), r"\(20, 3\)"),
+    ("mse", ONE, torch.full((20, 1), np.nan), "y is not finite in sample 0"),
+    (torch.nn.MSELoss(), ONE, torch.full((20, 1), np.inf), "y is not finite in sample 0"),
+    (torch.nn.MSELoss(), ONE, torch.ones(20), r"y has shape \(20,\), the outputs \(20, 1\)"),
+    (torch.nn.MSELoss(), (3, 2), torch.ones(20, 1), r"y has shape \(20, 1\), the outputs \(20, 2\)"),
+    (torch.nn.SoftMarginLoss(), ONE, torch.ones(20), r"y has shape \(20,\)"),
+    (torch.nn.BCEWithLogitsLoss(), ONE, torch.ones(20), r"y has shape \(20,\)"),
+    (torch.nn.L1Loss(), ONE, torch.ones(20), r"y has shape \(20,\)"),
+])  # fmt: skip
+def test_bad_targets_are_refused_on_both_paths(path, loss, widths, y, message):
+    with pytest.raises((ArgumentError, ShapeError), match=message):
+        from_torch(path(mlp(widths=widths)), loss, (data("mse")[0], y))
+
+
+@pytest.mark.parametrize("loss,y", [
+    (torch.nn.BCEWithLogitsLoss(), torch.linspace(0, 1, 20)[:, None]), (torch.nn.SoftMarginLoss(), torch.linspace(-2, 2, 20)[:, None]),
+])  # fmt: skip
+def test_targets_that_torch_takes_and_no_loss_of_ours_go_through_autograd(loss, y):
+    module, X = mlp(widths=ONE), data("mse")[0]
+    H = from_torch(module, loss, (X, y))
+    assert not isinstance(H, Hessian) and abs(H.risk - loss(module(X), y.double()).item()) < 1e-15
+
+
+@pytest.mark.parametrize("y", [torch.ones(20), torch.ones(20, 1)])
+@pytest.mark.parametrize("loss", ["hinge", "mse", "linear"])
+def test_names_take_targets_of_one_output_in_both_shapes_on_both_paths(loss, y):
+    X, module = data("mse")[0], mlp(widths=ONE)
+    native, autograd = (from_torch(module, loss, (X, y), native=native) for native in (True, False))
+    assert abs(native.risk - autograd.risk) < 1e-15 and np.abs(native.dense() - autograd.dense()).max() < 1e-14
+
+
+@pytest.mark.parametrize("path", [lambda module: module, Wrapped])
+@pytest.mark.parametrize("change,message", [
+    ({"module": None}, "module is a NoneType"), ({"loss": None}, "loss is None"), ({"loss": "huber"}, "loss is 'huber'"), ({"data": None}, "data is a NoneType"),
+    ({"data": 3}, "data is a int"), ({"data": [(1, 2)]}, "as many targets"), ({"X": lambda X: X * np.nan}, "X is not finite in sample 0"),
+    ({"X": lambda X: X[:, :2]}, r"\(20, 2\)"), ({"X": lambda X: X.long()}, "int64|dtype"), ({"X": lambda X: X[:, 0]}, r"\(20,\)"),
+    ({"X": lambda X: [str(x) for x in X]}, "real numbers"), ({"weight_decay": -1}, "weight_decay"), ({"weight_decay": np.nan}, "weight_decay"),
+    ({"weight_decay": "x"}, "weight_decay"), ({"data": [(torch.ones(2, 3), torch.ones(2, 2)), (torch.ones(2, 4), torch.ones(2, 2))]}, "4"),
+])  # fmt: skip
+def test_other_bad_arguments_are_named_on_both_paths(path, change, message):
+    X, y = data("mse")
+    options = {"module": path(mlp()), "loss": "mse", "data": (change.get("X", lambda X: X)(X), y)} | {k: v for k, v in change.items() if k != "X"}
+    options["data"] = [options["data"]] if isinstance(options["data"], tuple) else options["data"]
+    with pytest.raises((ArgumentError, ShapeError), match=message):
+        from_torch(options.pop("module"), options.pop("loss"), options.pop("data"), **options)
+
+
+def test_what_torch_flattens_not_is_not_flattened():
+    X, y = torch.randn(20, 2, 3, dtype=torch.float64), torch.ones(20, 2, 2, dtype=torch.float64)
+    module = mlp()  # takes the last axis: outputs (20, 2, 2)
+    assert abs(from_torch(module, "mse", (X, y)).risk - ((module(X) - y) ** 2).mean().item()) < 1e-15
+    with pytest.raises(ArgumentError, match="takes its last axis"):
+        from_torch(module, "mse", (X, y), native=True)
+    assert isinstance(from_torch(torch.nn.Sequential(torch.nn.Flatten(), *mlp(widths=(6, 4, 2))), "mse", (X, y[:, 0])), Hessian)
+
+
+def test_arrays_are_read_however_they_lie():
+    X, y = (a.numpy() for a in data("mse"))
+    X.flags.writeable = False
+    expected = from_torch(mlp(), "mse", (X, y), native=False).gradient
+    for native in (True, False):
+        found = from_torch(mlp(), "mse", (np.asfortranarray(X)[::-1], y[::-1]), native=native).gradient
+        assert np.abs(found - expected).max() < 1e-14
