@@ -229,9 +229,9 @@ def as_operator(A, *, n=None, dtype=None, device=None):
 
     Notes
     -----
-    Dense and sparse matrices are multiplied in C++ without the GIL; dense ones at half the memory traffic of a full matrix, and several
-    vectors at the price of one. Runs of sparse rows that are one row, moved (stencils on lattices), are found here and no longer read, so
-    a matrix must not change while its operator is in use. Symmetry is checked by `lanczos`.
+    Dense and sparse matrices are multiplied in C++ without the GIL; dense ones at half the memory traffic of a full matrix, and four
+    vectors at little more than the price of one, eight at less than twice. Runs of sparse rows that are one row, moved (stencils on
+    lattices), are found here and no longer read, so a matrix must not change while its operator is in use. Symmetry is checked by `lanczos`.
 
     Examples
     --------
