@@ -22,7 +22,7 @@ using namespace nnqft;
 
 namespace {
 
-constexpr double kFlopsForThreads = 4e7;  // threads cost some 50 us to start
+constexpr double kFlopsForThreads = 5e7;  // .3 ms; threads cost some 50 us to start
 
 // in, out, bias, activation, its parameters, amplitude, skip, normaliser, offset; the numbers of a ConvShape in their order, or none
 using LayerTuple = std::tuple<std::int64_t, std::int64_t, bool, int, std::vector<double>, std::vector<double>, double, double, double,

@@ -32,13 +32,16 @@ void breathe() {
 #endif
 }
 
-// Steps follow one another within microseconds, and waking a sleeper costs tens of them: look a while before sleeping.
+// Steps follow one another within microseconds, with short serial pieces between them, and waking a sleeper costs tens: look a while first.
 template <class Condition>
 bool soon(const Condition& condition) {
-    for (int i = 0; i < 500; ++i) {
-        if (condition()) return true;
-        breathe();
-    }
+    const auto end = Clock::now() + std::chrono::microseconds{100};
+    do {
+        for (int i = 0; i < 32; ++i) {
+            if (condition()) return true;
+            breathe();
+        }
+    } while (Clock::now() < end);
     return false;
 }
 

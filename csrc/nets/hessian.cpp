@@ -15,8 +15,8 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
     : net_(std::move(net)), theta_(theta, theta + net_.size()), gauss_newton_(gauss_newton), diagonal_(loss.diagonal), rank_one_(loss.rank_one),
       matrix_(loss.matrix), sign_(loss.sign), decay_(decay), cut_(x.count, net_), panels_(net_, cut_, more_rows()) {
     pack(net_, theta_.data(), {}, 1, net_.depth(), true, weights_);
-    flops_ = (12.0 * net_.products() - (net_.folded() < 0 ? 0.0 : 8.0 * net_.layer(net_.folded()).products())) *
-             static_cast<double>(cut_.count);
+    const double once = net_.layer(0).products() + (net_.folded() > 0 ? net_.layer(net_.folded()).products() : 0.0);  // 2 products, not 6
+    flops_ = (12.0 * net_.products() - 8.0 * once) * static_cast<double>(cut_.count);
     slots_ = net_.has_conv() ? slots_of(cut_.panels, net_.size(), flops_) : cut_.panels;
     if (cut_.count > 0) keep_panels(theta, x, loss, team);
     else panels_.clear();
