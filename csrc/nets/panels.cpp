@@ -83,7 +83,7 @@ KeptPanels<T>::KeptPanels(const Network& net, const Cut& cut, std::int64_t more_
 template <class T>
 void KeptPanels<T>::keep_rows(std::int64_t index, const PanelWork& work, std::int64_t first, std::int64_t count) const {
     T* const to = panel(index).data;
-    for (std::int64_t i = first * cut_.ld; i < (first + count) * cut_.ld; ++i) to[i] = static_cast<T>(work.data[static_cast<std::size_t>(i)]);
+    for (std::int64_t i = first * cut_.ld; i < (first + count) * cut_.ld; ++i) to[i] = static_cast<T>(work.data.data()[i]);
 }
 
 template <class T>
@@ -100,11 +100,11 @@ void KeptPanels<T>::clear() {
 void net_outputs(const Network& net, const double* theta, const Samples& x, double* outputs, Team& team) {
     const Cut cut(x.count, net);
     Weights<double> w;
-    pack(net, theta, {}, 1, net.depth(), true, w);
+    pack(net, theta, {}, net.depth(), net.depth(), true, w);
     over_panels(net, cut, 0, team, [&](std::int64_t index, PanelWork& work) {
         const std::int64_t first = cut.begin(index), used = cut.used(index);
         load_activities(net, 0, x.inputs, first, used, work.panel, work.panel.row(net.place(0).input));
-        work.passes.forward(w, work.panel, work.outputs.data());
+        work.passes.forward(w, work.panel, work.outputs.data(), true);
         unload_columns(work.outputs.data(), net.dim_out(), first, used, cut.ld, outputs);
     });
 }

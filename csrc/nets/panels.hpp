@@ -1,6 +1,7 @@
 // Samples in panels, and what their forward and backward passes in float64 give: outputs and gradients.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -47,12 +48,15 @@ void unload_activities(const Network& net, int l, const T* from, std::int64_t fi
 // One worker's panel in float64, with its passes.
 struct PanelWork {
     Passes<double> passes;
-    std::vector<double> data, outputs;
+    Array<double> data;
+    std::vector<double> outputs;
     std::vector<std::int32_t> index;
     Panel<double> panel;
     PanelWork(const Network& net, const Cut& cut, std::int64_t more_rows = 0)
         : passes(net), data(static_cast<std::size_t>((net.rows() + more_rows) * cut.ld)), outputs(static_cast<std::size_t>(net.dim_out() * cut.ld)),
-          index(static_cast<std::size_t>(net.indices() * cut.ld)), panel{data.data(), 0, cut.ld, index.data()} {}
+          index(static_cast<std::size_t>(net.indices() * cut.ld)), panel{data.data(), 0, cut.ld, index.data()} {
+        std::fill(data.data(), data.data() + data.size(), 0.0);
+    }
 };
 
 // Panels of all samples, with `more_rows` more, kept as T. Passes that read them only may share them.

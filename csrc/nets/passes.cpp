@@ -135,7 +135,7 @@ void Passes<T>::multiply(const Panel<T>& p, std::int64_t n_out, const Term<T>* t
 }
 
 template <class T>
-void Passes<T>::forward(const Weights<T>& w, const Panel<T>& p, T* outputs) {
+void Passes<T>::forward(const Weights<T>& w, const Panel<T>& p, T* outputs, bool outputs_alone) {
     reserve(p);
     const int depth = net_.depth();
     for (int l = 0; l < depth; ++l) {
@@ -148,7 +148,7 @@ void Passes<T>::forward(const Weights<T>& w, const Panel<T>& p, T* outputs) {
             ConvPass<T>(net_, l, p).forward(w.forward[static_cast<std::size_t>(l)], w.bias[static_cast<std::size_t>(l)], out, scratch_.data());
             continue;
         }
-        if (place.turned >= 0) kernels_.turn(p.samples, p.ld, layer.in, h, p.row(place.turned));
+        if (place.turned >= 0 && !outputs_alone) kernels_.turn(p.samples, p.ld, layer.in, h, p.row(place.turned));
         Term<T> terms[2] = {w.ahead(l, h, layer.in)};
         int n_terms = 1;
         if (layer.normaliser != 0.0) {
@@ -163,17 +163,18 @@ void Passes<T>::forward(const Weights<T>& w, const Panel<T>& p, T* outputs) {
         const auto params = activation_params<T>(layer.activation_params.data(), static_cast<int>(layer.activation_params.size()));
         with_activation(layer.activation, [&](auto tag) {
             constexpr Activation A = decltype(tag)::value;
+            const bool skips = layer.skip != 0.0;
             for (std::int64_t n = 0; n < layer.out; ++n) {
                 const T a = layer.amplitude.empty() ? T(1) : static_cast<T>(layer.amplitude[static_cast<std::size_t>(n)]);
-                T *const y = out + n * p.ld, *const gate = place.gate < 0 ? nullptr : p.row(place.gate + n),
-                         *const curve = place.curve < 0 ? nullptr : p.row(place.curve + n);
-                for (std::int64_t s = 0; s < p.samples; ++s) {
-                    T value, first, second;
-                    activate_derivatives<A>(y[s], params, value, first, second);
-                    y[s] = a * value;
-                    if (gate) gate[s] = a * first;
-                    if (curve) curve[s] = a * second;
-                    if (layer.skip != 0.0) y[s] += static_cast<T>(layer.skip) * h[n * p.ld + s];
+                const auto kept = [&](std::int64_t row) { return row < 0 || outputs_alone ? nullptr : p.row(row + n); };
+                T *const y = out + n * p.ld, *const gate = kept(place.gate), *const curve = kept(place.curve);
+                for (std::int64_t s = 0; s < p.samples; s += kPanelUnit) {
+                    T value[kPanelUnit], first[kPanelUnit], second[kPanelUnit];
+                    for (int i = 0; i < kPanelUnit; ++i) activate_derivatives<A>(y[s + i], params, value[i], first[i], second[i]);
+                    for (int i = 0; i < kPanelUnit; ++i) y[s + i] = a * value[i];
+                    for (int i = 0; gate && i < kPanelUnit; ++i) gate[s + i] = a * first[i];
+                    for (int i = 0; curve && i < kPanelUnit; ++i) curve[s + i] = a * second[i];
+                    for (int i = 0; skips && i < kPanelUnit; ++i) y[s + i] += static_cast<T>(layer.skip) * h[n * p.ld + s + i];
                 }
             }
         });

@@ -73,8 +73,8 @@ class Passes {
 public:
     explicit Passes(const Network& net);
 
-    // From h_0 in its place to all h_l, gates and curves; the outputs go to `outputs`, dim_out rows.
-    void forward(const Weights<T>& w, const Panel<T>& p, T* outputs);
+    // From h_0 in its place to all h_l, gates and curves (but for outputs_alone); the outputs go to `outputs`, dim_out rows.
+    void forward(const Weights<T>& w, const Panel<T>& p, T* outputs, bool outputs_alone = false);
     // From the deltas of the last layer to all others; curves take in dL/dh.
     void backward(const Weights<T>& w, const Panel<T>& p);
     // After both, D and E of a net that folds (fold.hpp).
