@@ -8,23 +8,30 @@ template <class T>
 void fold(const Network& net, const Weights<T>& w, bool ask, Weights<T>& v) {
     const auto m = static_cast<std::size_t>(net.folded());
     const NetLayer& layer = net.layer(net.folded());
-    const T *const W = w.forward[m], *const V = v.forward[m], *const w_last = w.forward[m + 1], *const v_last = v.forward[m + 1];
-    const T *const b = w.bias[m], *const r_b = v.bias[m];
-    const std::int64_t step = w.step[m], v_step = v.step[m], packed = packed_size(layer);
+    const T *const w_last = w.forward[m + 1], *const v_last = v.forward[m + 1], *const b = w.bias[m], *const r_b = v.bias[m];
     v.folded = true;
     v.folded_back = v.folded_bias = nullptr;
     if (!ask) return;
-    T* const back = room(v.folded_storage, static_cast<std::size_t>(packed + layer.out));
-    const auto by_w = [&](std::int64_t n, std::int64_t k) { return w_last[n] * V[n * v_step + k]; };
-    const auto by_v = [&](std::int64_t n, std::int64_t k) { return v_last[n] * W[n * step + k]; };
-    if (V && v_last) pack_columns(layer.out, layer.in, [&](std::int64_t n, std::int64_t k) { return by_w(n, k) + by_v(n, k); }, back);
-    else if (V) pack_columns(layer.out, layer.in, by_w, back);
-    else if (v_last) pack_columns(layer.out, layer.in, by_v, back);
-    if (V || v_last) v.folded_back = back;
+    T* const back = room(v.folded_storage, static_cast<std::size_t>(packed_size(layer) + layer.out));
+    if (v.source[m] || v_last) v.folded_back = back;
     if (!(b && v_last) && !r_b) return;
-    T* const bias = back + packed;
+    T* const bias = back + packed_size(layer);
     for (std::int64_t n = 0; n < layer.out; ++n) bias[n] = (b && v_last ? v_last[n] * b[n] : T(0)) + (r_b ? w_last[n] * r_b[n] : T(0));
     v.folded_bias = bias;
+}
+
+template <class T>
+void fill_fold(const Network& net, const Weights<T>& w, const Weights<T>& v, const Share& share) {
+    if (!v.folded_back) return;
+    const auto m = static_cast<std::size_t>(net.folded());
+    const NetLayer& layer = net.layer(net.folded());
+    const T *const W = w.source[m], *const V = v.source[m], *const w_last = w.source[m + 1], *const v_last = v.source[m + 1];
+    T* const back = const_cast<T*>(v.folded_back);
+    const auto by_w = [&](std::int64_t n, std::int64_t k) { return w_last[n] * V[n * layer.in + k]; };
+    const auto by_v = [&](std::int64_t n, std::int64_t k) { return v_last[n] * W[n * layer.in + k]; };
+    if (V && v_last) pack_columns(layer.out, layer.in, [&](std::int64_t n, std::int64_t k) { return by_w(n, k) + by_v(n, k); }, back, share);
+    else if (V) pack_columns(layer.out, layer.in, by_w, back, share);
+    else pack_columns(layer.out, layer.in, by_v, back, share);
 }
 
 template <class T>
@@ -107,6 +114,7 @@ RSums<T> Passes<T>::folded_sums(const Panel<T>& p, const T* r, bool gauss_newton
 
 #define NNQFT_FOLD(T)                                                                                                                 \
     template void fold(const Network&, const Weights<T>&, bool, Weights<T>&);                                                         \
+    template void fill_fold(const Network&, const Weights<T>&, const Weights<T>&, const Share&);                                      \
     template void unfold(const Network&, const Weights<T>&, const Weights<T>&, std::int64_t, std::int64_t, std::int64_t, std::int64_t, \
                          const T*, T*, T*);                                                                                           \
     template void Passes<T>::fold(const Weights<T>&, const Panel<T>&);                                                                \

@@ -18,9 +18,12 @@
 
 namespace nnqft {
 
-// A as the way back reads it (null if it is zero or not asked for), and the numbers of g in Rf, to a direction that is packed.
+// A as the way back reads it (null if it is zero or not asked for), and the numbers of g in Rf, of a direction that is laid out; then a
+// part of A itself.
 template <class T>
 void fold(const Network& net, const Weights<T>& w, bool ask, Weights<T>& v);
+template <class T>
+void fill_fold(const Network& net, const Weights<T>& w, const Weights<T>& v, const Share& share);
 
 // The rows [first, first + rows) and columns [column, column + columns) of Hv in layer m from Q there, in place; their part of the sums of
 // layer m + 1 goes to dots[first] and on. `row`: numbers between rows; k: K at the same place, or null.

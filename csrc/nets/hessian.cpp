@@ -8,6 +8,11 @@
 #include "nets/fold.hpp"
 
 namespace nnqft {
+namespace {
+
+constexpr std::int64_t kPart = 1 << 16;  // numbers of a direction that one worker packs by itself
+
+}  // namespace
 
 template <class T>
 NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, const LossDerivatives& loss, bool gauss_newton, double decay,
@@ -155,10 +160,17 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
     const int folded = net_.folded(), backward_from = gauss_newton_ ? net_.depth() : plan.lowest + 1;
     for (std::int64_t first = 0; first < n_vectors; first += plan.together) {
         const std::int64_t n = std::min(plan.together, n_vectors - first);
-        team.run(n, [&](std::int64_t c, unsigned) {
+        for (std::int64_t c = 0; c < n; ++c) {
             Weights<T>& v = space->directions[static_cast<std::size_t>(c)];
-            pack(net_, X + (first + c) * plan.in, columns, backward_from, folded < 0 ? net_.depth() : folded, false, v);
+            lay_out(net_, X + (first + c) * plan.in, columns, backward_from, folded < 0 ? net_.depth() : folded, false, v);
             if (folded >= 0) fold(net_, weights_, curved() || plan.lowest < folded, v);
+        }
+        const std::int64_t parts = plan.in < kPart ? 1 : team.threads();
+        team.run(n * parts, [&](std::int64_t task, unsigned) {
+            const Weights<T>& v = space->directions[static_cast<std::size_t>(task / parts)];
+            const Share share = {task % parts, parts};
+            fill(net_, v, share);
+            if (folded >= 0) fill_fold(net_, weights_, v, share);
         });
         r_passes(plan, n, *space, team);
         for (std::int64_t c = 0; c < n; ++c) plan.add_slots(space->sums.data() + c * slots_ * plan.summed, slots_, Y + (first + c) * plan.out);

@@ -36,8 +36,10 @@ void NetJacobian<T>::keep_panels(const double* theta, const Samples& x, Team& te
             if (place.turned >= 0) panels_.keep_rows(index, work, place.turned, turned_rows(net_.input_rows(l)));
             if (place.gate >= 0) panels_.keep_rows(index, work, place.gate, net_.delta_rows(l));
         }
-        for (int l = 0; l + 1 < depth; ++l)
-            if (const std::int64_t s = first_bad(panels_.panel(index), l, used); s >= 0) bad[static_cast<std::size_t>(l * cut_.panels + index)] = first + s;
+        for (int l = 0; l + 1 < depth; ++l) {
+            const std::int64_t s = first_bad(panels_.panel(index), l, used);
+            if (s >= 0) bad[static_cast<std::size_t>(l * cut_.panels + index)] = first + s;
+        }
     });
     const auto found = std::find_if(bad.begin(), bad.end(), [](std::int64_t s) { return s >= 0; });
     if (found != bad.end())
@@ -111,7 +113,8 @@ void NetJacobian<T>::apply_transposed(const T* u, T* out, std::int64_t n_vectors
                 plan.add_convolutions(pass, net_, p, found, sums);
             }
         });
-        for (std::int64_t c = 0; c < n && summed > 0; ++c) plan.add_slots(space->sums.data() + c * slots_ * summed, slots_, out + (first + c) * plan.out);
+        for (std::int64_t c = 0; c < n && summed > 0; ++c)
+            plan.add_slots(space->sums.data() + c * slots_ * summed, slots_, out + (first + c) * plan.out);
         by_stretches(cut_, n * n_blocks, team, [&](std::int64_t task, std::int64_t panel, std::int64_t last) {
             const std::int64_t c = task / n_blocks;
             sum_over_panels(net_, cut_, plan.blocks[static_cast<std::size_t>(task % n_blocks)], panel, last,

@@ -48,50 +48,66 @@ void column_sums(const Panel<T>& p, std::int64_t rows, const T* a, T* y) {
 }  // namespace
 
 template <class T>
-void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, int backward_to, bool offsets, Weights<T>& to) {
+void lay_out(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, int backward_to, bool offsets, Weights<T>& to) {
     const auto& layers = net.layers();
     const std::size_t depth = layers.size();
-    for (auto* pointers : {&to.forward, &to.backward, &to.bias}) pointers->assign(depth, nullptr);
+    for (auto* pointers : {&to.forward, &to.backward, &to.bias, &to.source}) pointers->assign(depth, nullptr);
     to.step.assign(depth, 0);
     const auto back = [&](std::size_t l) { return static_cast<int>(l) >= backward_from && static_cast<int>(l) < backward_to; };
     // Rows a kilobyte or more apart, by powers of two, share sets of the first-level cache: they move apart.
     const auto crowded = [](const NetLayer& layer) { return layer.in * static_cast<std::int64_t>(sizeof(T)) % 2048 == 0 && layer.out > kTile; };
-    const auto window = [&](std::size_t l) -> const ConvWindow& { return net.plan(static_cast<int>(l)).window; };
+    const auto filters = [&](std::size_t l) { return layers[l].conv.filters * net.plan(static_cast<int>(l)).window.size; };
     std::int64_t need = 0;
     for (std::size_t l = 0; l < depth; ++l)
         if (mask.empty() || mask[l])
-            need += layers[l].is_conv() ? layers[l].conv.filters * window(l).size
+            need += layers[l].is_conv() ? filters(l)
                                         : (crowded(layers[l]) ? layers[l].out * (layers[l].in + kTurn) : 0) + (back(l) ? packed_size(layers[l]) : 0) +
                                               (offsets ? layers[l].out : 0);
     T* next = room(to.storage, static_cast<std::size_t>(need));
     for (std::size_t l = 0; l < depth; ++l) {
         const NetLayer& layer = layers[l];
         if (!mask.empty() && !mask[l]) continue;
-        const T* const w = std::exchange(theta, theta + layer.weights());
+        to.source[l] = std::exchange(theta, theta + layer.weights());
+        if (layer.bias) to.bias[l] = std::exchange(theta, theta + layer.biases());
         if (layer.is_conv()) {
-            pack_filters(layer.conv, window(l), w, next);
-            to.forward[l] = std::exchange(next, next + layer.conv.filters * window(l).size);
+            to.forward[l] = std::exchange(next, next + filters(l));
             if (back(l)) to.backward[l] = to.forward[l];
-            if (layer.bias) to.bias[l] = std::exchange(theta, theta + layer.biases());
             continue;
         }
-        to.forward[l] = w;
-        to.step[l] = layer.in;
-        if (crowded(layer)) {
-            to.step[l] += kTurn;
-            to.forward[l] = next;
-            for (std::int64_t n = 0; n < layer.out; ++n, next += to.step[l]) std::copy(w + n * layer.in, w + (n + 1) * layer.in, next);
-        }
-        if (back(l)) {
-            pack_columns(layer.out, layer.in, [&](std::int64_t n, std::int64_t k) { return w[n * layer.in + k]; }, next);
-            to.backward[l] = std::exchange(next, next + packed_size(layer));
-        }
-        if (layer.bias) to.bias[l] = std::exchange(theta, theta + layer.out);
+        to.step[l] = layer.in + (crowded(layer) ? kTurn : 0);
+        to.forward[l] = crowded(layer) ? std::exchange(next, next + layer.out * to.step[l]) : to.source[l];
+        if (back(l)) to.backward[l] = std::exchange(next, next + packed_size(layer));
         if (offsets && layer.offset != 0.0) {
             for (std::int64_t n = 0; n < layer.out; ++n) next[n] = (layer.bias ? to.bias[l][n] : T(0)) - static_cast<T>(layer.offset);
             to.bias[l] = std::exchange(next, next + layer.out);
         }
     }
+}
+
+template <class T>
+void fill(const Network& net, const Weights<T>& to, const Share& share) {
+    for (int l = 0; l < net.depth(); ++l) {
+        const auto i = static_cast<std::size_t>(l);
+        const NetLayer& layer = net.layer(l);
+        const T* const from = to.source[i];
+        if (!from) continue;
+        // What is not the source lies in to.storage.
+        T *const forward = const_cast<T*>(to.forward[i]), *const backward = const_cast<T*>(to.backward[i]);
+        if (layer.is_conv()) {
+            if (share.part == 0) pack_filters(layer.conv, net.plan(l).window, from, forward);
+            continue;
+        }
+        for (std::int64_t n = share.begin(layer.out); forward != from && n < share.end(layer.out); ++n)
+            std::copy(from + n * layer.in, from + (n + 1) * layer.in, forward + n * to.step[i]);
+        const auto value = [&](std::int64_t n, std::int64_t k) { return from[n * layer.in + k]; };
+        if (backward) pack_columns(layer.out, layer.in, value, backward, share);
+    }
+}
+
+template <class T>
+void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, int backward_to, bool offsets, Weights<T>& to) {
+    lay_out(net, theta, mask, backward_from, backward_to, offsets, to);
+    fill(net, to, {});
 }
 
 template <class T>
@@ -428,8 +444,13 @@ void Passes<T>::r_backward(const Weights<T>& w, const Weights<T>& v, const Panel
     }
 }
 
-template void pack(const Network&, const float*, const std::vector<char>&, int, int, bool, Weights<float>&);
-template void pack(const Network&, const double*, const std::vector<char>&, int, int, bool, Weights<double>&);
+#define NNQFT_PACK(T)                                                                                 \
+    template void lay_out(const Network&, const T*, const std::vector<char>&, int, int, bool, Weights<T>&); \
+    template void fill(const Network&, const Weights<T>&, const Share&);                                  \
+    template void pack(const Network&, const T*, const std::vector<char>&, int, int, bool, Weights<T>&);
+NNQFT_PACK(float)
+NNQFT_PACK(double)
+#undef NNQFT_PACK
 template class Passes<float>;
 template class Passes<double>;
 

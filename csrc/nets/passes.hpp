@@ -22,6 +22,7 @@ namespace nnqft {
 template <class T>
 struct Weights {
     std::vector<const T*> forward, backward, bias;  // null: all zero, or not asked for
+    std::vector<const T*> source;                   // matrices as they came
     std::vector<std::int64_t> step;                 // between rows of `forward`
     Array<T> storage;
     // Of directions along which the net is folded (fold.hpp): A, packed by columns, and v b + w Rb; null: zero.
@@ -36,12 +37,20 @@ struct Weights {
     Term<T> back(int l, const T* d, std::int64_t out) const { return by_columns(d, backward[static_cast<std::size_t>(l)], out); }
 };
 
+// One part of something that several workers do together.
+struct Share {
+    std::int64_t part = 0, parts = 1;
+    std::int64_t begin(std::int64_t n) const { return n * part / parts; }
+    std::int64_t end(std::int64_t n) const { return n * (part + 1) / parts; }
+};
+
 // The columns of a matrix, value(row, column), as by_columns() reads them: tile by tile, zero past the last column.
 template <class T, class Value>
-void pack_columns(std::int64_t rows, std::int64_t columns, const Value& value, T* to) {
+void pack_columns(std::int64_t rows, std::int64_t columns, const Value& value, T* to, const Share& share) {
     constexpr std::int64_t kRows = 64;  // whose lines stay in the first-level cache
+    const std::int64_t tiles = (columns + kTile - 1) / kTile;
     for (std::int64_t first = 0; first < rows; first += kRows)
-        for (std::int64_t n = 0; n < columns; n += kTile) {
+        for (std::int64_t n = share.begin(tiles) * kTile; n < share.end(tiles) * kTile; n += kTile) {
             const std::int64_t end = first + kRows < rows ? first + kRows : rows, used = columns - n < kTile ? columns - n : kTile;
             T* tile = to + n * rows + first * kTile;
             for (std::int64_t k = first; k < end; ++k, tile += kTile) {
@@ -55,7 +64,11 @@ void pack_columns(std::int64_t rows, std::int64_t columns, const Value& value, T
 inline std::int64_t packed_size(const NetLayer& layer) { return layer.out * ((layer.in + kTile - 1) / kTile * kTile); }
 
 // From parameters of the layers in `mask` (empty: all), to which much still points. Packs for the way back are made of the layers
-// [backward_from, backward_to). Offsets of the layers belong to parameters, not to directions.
+// [backward_from, backward_to). Offsets of the layers belong to parameters, not to directions. First the pointers, then what they point to.
+template <class T>
+void lay_out(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, int backward_to, bool offsets, Weights<T>& to);
+template <class T>
+void fill(const Network& net, const Weights<T>& to, const Share& share);
 template <class T>
 void pack(const Network& net, const T* theta, const std::vector<char>& mask, int backward_from, int backward_to, bool offsets, Weights<T>& to);
 

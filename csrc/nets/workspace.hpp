@@ -29,7 +29,8 @@ template <class T>
 class NetWorkspaces {
 public:
     // For passes of `vectors` that are summed over samples.
-    std::unique_ptr<NetWorkspace<T>> borrow(const Network& net, const Cut& cut, unsigned threads, std::int64_t directions, std::int64_t vectors) const {
+    std::unique_ptr<NetWorkspace<T>> borrow(const Network& net, const Cut& cut, unsigned threads, std::int64_t directions,
+                                            std::int64_t vectors) const {
         std::unique_ptr<NetWorkspace<T>> space;
         {
             const std::lock_guard<std::mutex> lock(mutex_);

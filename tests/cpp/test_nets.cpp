@@ -241,6 +241,21 @@ TEST(jacobians_are_halves_of_gauss_newton_products) {
     }
 }
 
+TEST(workers_that_pack_a_long_direction_together_change_no_bit) {
+    Problem p({layer(512, 160, Activation::relu), layer(160, 130, Activation::relu), layer(130, 1, Activation::identity)}, 40, 0.1);
+    const auto d = numbers<double>(p.count, 40);
+    LossDerivatives loss;
+    loss.first = loss.diagonal = d.data();
+    const NetHessian<float> h(p.net, p.theta.data(), {p.x.data(), p.count}, loss, false, 0.0, p.team);
+    const auto v = numbers<float>(2 * p.net.size(), 3), other = numbers<float>(2 * p.net.size(), 7);
+    std::vector<float> alone(v.size(), 99.0f), together(v.size(), -99.0f);
+    Team one(1), three(3);
+    h.apply(v.data(), alone.data(), 2, {}, {}, one);
+    h.apply(other.data(), together.data(), 2, {}, {}, one);  // leaves its own directions in the workspace
+    h.apply(v.data(), together.data(), 2, {}, {}, three);
+    CHECK(alone == together && alone != std::vector<float>(v.size(), alone[0]));
+}
+
 TEST(layers_that_do_not_fit_are_refused) {
     const auto refused = [](std::vector<NetLayer> layers) {
         try {
