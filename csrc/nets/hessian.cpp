@@ -11,6 +11,7 @@ namespace nnqft {
 namespace {
 
 constexpr std::int64_t kPart = 1 << 16;  // numbers of a direction that one worker packs by itself
+constexpr double kCancels = 10.0;        // times the activities: terms of float32 whose roundings would show in their sum
 
 }  // namespace
 
@@ -20,12 +21,41 @@ NetHessian<T>::NetHessian(Network net, const double* theta, const Samples& x, co
     : net_(std::move(net)), theta_(theta, theta + net_.size()), gauss_newton_(gauss_newton), diagonal_(loss.diagonal), rank_one_(loss.rank_one),
       matrix_(loss.matrix), sign_(loss.sign), decay_(decay), cut_(x.count, net_), panels_(net_, cut_, more_rows()) {
     pack(net_, theta_.data(), {}, 1, net_.depth(), true, weights_);
-    const double once = net_.layer(0).products() + (net_.folded() > 0 ? net_.layer(net_.folded()).products() : 0.0);  // 2 products, not 6
-    flops_ = (12.0 * net_.products() - 8.0 * once) * static_cast<double>(cut_.count);
-    slots_ = net_.has_conv() ? slots_of(cut_.panels, net_.size(), flops_) : cut_.panels;
     if (cut_.count > 0) keep_panels(theta, x, loss, team);
     else panels_.clear();
-    if (net_.folded() >= 0 && !gauss_newton_) sum_constant(team);
+    folded_ = net_.folded() >= 0 && cancels() ? -1 : net_.folded();
+    if (folded_ >= 0 && !gauss_newton_) sum_constant(team);
+    const double once = net_.layer(0).products() + (folded_ > 0 ? net_.layer(folded_).products() : 0.0);  // 2 products, not 6
+    flops_ = (12.0 * net_.products() - 8.0 * once) * static_cast<double>(cut_.count);
+    slots_ = net_.has_conv() ? slots_of(cut_.panels, net_.size(), flops_) : cut_.panels;
+}
+
+// With curvature of the loss, folding adds up g (W h + b) anew from numbers of type T: whether those are so much larger than their sum, the
+// activities behind the folded layer, that its digits are lost (inputs far from their mean do that).
+template <class T>
+bool NetHessian<T>::cancels() const {
+    if (sizeof(T) == 8 || !curved()) return false;
+    const int m = net_.folded();
+    const NetLayer& layer = net_.layer(m);
+    std::vector<double> inputs(static_cast<std::size_t>(layer.in), 0.0);
+    double outputs = 0.0, terms = 0.0;
+    for (std::int64_t index = 0; index < cut_.panels; ++index) {
+        const Panel<T> p = panels_.panel(index);
+        const auto square = [&](std::int64_t row) {
+            double sum = 0.0;
+            for (std::int64_t s = 0; s < cut_.used(index); ++s) sum += static_cast<double>(p.row(row)[s]) * p.row(row)[s];
+            return sum;
+        };
+        for (std::int64_t k = 0; k < layer.in; ++k) inputs[static_cast<std::size_t>(k)] += square(net_.place(m).input + k);
+        for (std::int64_t n = 0; n < layer.out; ++n) outputs += square(net_.place(m + 1).input + n);
+    }
+    const auto i = static_cast<std::size_t>(m);
+    for (std::int64_t n = 0; n < layer.out; ++n) {
+        const T* const w = weights_.source[i] + n * layer.in;
+        for (std::int64_t k = 0; k < layer.in; ++k) terms += static_cast<double>(w[k]) * w[k] * inputs[static_cast<std::size_t>(k)];
+        if (layer.bias) terms += static_cast<double>(weights_.bias[i][n]) * weights_.bias[i][n] * static_cast<double>(cut_.count);
+    }
+    return terms > kCancels * kCancels * outputs;
 }
 
 // Of L'' in a panel.
@@ -65,7 +95,7 @@ void NetHessian<T>::keep_panels(const double* theta, const Samples& x, const Los
 // K of fold.hpp.
 template <class T>
 void NetHessian<T>::sum_constant(Team& team) {
-    const int m = net_.folded();
+    const int m = folded_;
     const LayerPlace& place = net_.place(m);
     constant_ = Array<T>(static_cast<std::size_t>(place.end - place.begin));
     std::vector<RSums<T>> found(static_cast<std::size_t>(cut_.panels * net_.depth()));
@@ -118,8 +148,8 @@ bool NetHessian<T>::r_top(const Passes<T>& passes, const Panel<T>& p, T* out) co
 // Biases of the folded layer from q, and the weights of the last layer (null: not asked for).
 template <class T>
 void NetHessian<T>::unfold_last(const Weights<T>& v, std::int64_t slices, const T* dots, T* q, T* last) const {
-    const auto m = static_cast<std::size_t>(net_.folded());
-    const NetLayer& layer = net_.layer(net_.folded());
+    const auto m = static_cast<std::size_t>(folded_);
+    const NetLayer& layer = net_.layer(folded_);
     const T *const w_last = weights_.forward[m + 1], *const v_last = v.forward[m + 1], *const b = weights_.bias[m], *const r_b = v.bias[m];
     const T* const k = gauss_newton_ ? nullptr : constant_.data() + layer.weights();
     for (std::int64_t n = 0; n < layer.out; ++n) {
@@ -138,7 +168,7 @@ template <class T>
 typename NetHessian<T>::Plan NetHessian<T>::plan(const LayerMask& rows, const LayerMask& columns, std::int64_t n_vectors) const {
     Plan plan(net_, rows);
     plan.in = size(columns);
-    const int m = net_.folded();
+    const int m = folded_;
     if (m >= 0 && plan.at(m) < 0 && plan.begin.back() >= 0) {
         plan.apart = net_.place(m).end - net_.place(m).begin;
         plan.lowest = std::min(plan.lowest, m);
@@ -157,7 +187,7 @@ void NetHessian<T>::apply(const T* X, T* Y, std::int64_t n_vectors, const LayerM
     if (plan.in == 0) std::fill(Y, Y + plan.out * n_vectors, T(0));
     if (plan.in == 0 || plan.out == 0) return;
     std::unique_ptr<NetWorkspace<T>> space = workspaces_.borrow(net_, cut_, team.threads(), plan.together, plan.together);
-    const int folded = net_.folded(), backward_from = gauss_newton_ ? net_.depth() : plan.lowest + 1;
+    const int folded = folded_, backward_from = gauss_newton_ ? net_.depth() : plan.lowest + 1;
     for (std::int64_t first = 0; first < n_vectors; first += plan.together) {
         const std::int64_t n = std::min(plan.together, n_vectors - first);
         for (std::int64_t c = 0; c < n; ++c) {
@@ -214,7 +244,7 @@ void NetHessian<T>::r_passes(const Plan& plan, std::int64_t n, NetWorkspace<T>& 
 // Dense layers of n products, from what the R-passes have left.
 template <class T>
 void NetHessian<T>::sum_blocks(const Plan& plan, std::int64_t n, NetWorkspace<T>& space, T* Y, Team& team) const {
-    const int m = net_.folded();
+    const int m = folded_;
     const std::int64_t in = m < 0 ? 0 : net_.layer(m).in, width = m < 0 ? 0 : net_.layer(m).out;
     const auto n_blocks = static_cast<std::int64_t>(plan.blocks.size());
     T* const dots = room(space.dots, static_cast<std::size_t>(n * plan.slices * width));

@@ -59,6 +59,7 @@ private:
     void keep_panels(const double* theta, const Samples& x, const LossDerivatives& loss, Team& team);
     void sum_constant(Team& team);
     void unfold_last(const Weights<T>& v, std::int64_t slices, const T* dots, T* q_biases, T* last) const;
+    bool cancels() const;
     bool curved() const { return diagonal_ || rank_one_ || matrix_; }
     int layer_of(std::int64_t parameter) const;
 
@@ -67,6 +68,7 @@ private:
     Weights<T> weights_;
     bool gauss_newton_, diagonal_ = false, rank_one_ = false, matrix_ = false;
     double sign_, decay_, flops_ = 0.0;
+    int folded_ = -1;  // layer m of fold.hpp, unless that would cost digits
     Cut cut_;
     KeptPanels<T> panels_;
     std::int64_t slots_;

@@ -217,3 +217,23 @@ def test_a_start_in_a_small_invariant_subspace_does_not_set_the_scale(first, sca
         np.testing.assert_allclose(w / scale, [9.0, 10.0, 11.0], rtol=1e-9)
         assert info.converged.all() and info.verified and abs(V.T @ V - np.eye(3)).max() < 1e-13
         assert abs(info.norm / scale - 11) < 1e-9
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("which", ["LA", "SA", "LM", "BE"])
+def test_what_the_first_vector_hardly_holds_is_found_before_anything_is_verified(which, dtype):
+    """A second copy, or a value that v0 is blind to, is one part in sqrt(n) of the vector that looks for it: verification waits for it."""
+    for n, seed in ((300, 0), (3000, 1), (20_000, 2)):
+        x = np.random.default_rng(seed).uniform(-0.5, 0.5, n)
+        x[:3] = 1.0, 1.0, 0.9
+        if which == "BE":
+            x[3:6] = -1.0, -1.0, -0.9
+        x = -x if which == "SA" else x
+        k = 4 if which == "BE" else 2
+        A, v0 = sp.diags(x.astype(dtype)).tocsr(), np.ones(n)
+        v0[0] = 0.0
+        for start in (None, v0):
+            w, _, info = eigsh(A, k, which=which, seed=seed, v0=start, return_info=True)
+            want = [-1.0, -1.0, 1.0, 1.0] if which == "BE" else [-1.0, -1.0] if which == "SA" else [1.0, 1.0]
+            assert info.verified
+            np.testing.assert_allclose(w, want, rtol=0, atol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 
 from nnqft.hessian import Hessian
 from nnqft.lanczos import eigsh
-from nnqft.networks import Net
+from nnqft.networks import Dense, Net
 
 VALUES = json.loads((Path(__file__).parents[1] / "data" / "lanczos.json").read_text())["relu_hinge"]
 EPS = np.finfo(np.float64).eps
@@ -159,3 +159,15 @@ def test_float32_products_share_the_gates_of_float64():
     assert single.dtype == np.float32
     # rounding of sums of up to 1000 terms, in units of the largest entry; one flipped gate of 5e5 would give 1e-3
     assert np.abs(single - exact).max() < 1e-6 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("mean", [0.0, 10.0, 1000.0])
+@pytest.mark.parametrize("part", ["full", "ggn"])
+def test_inputs_far_from_their_mean_cost_float32_no_digits(mean, part):
+    """W h + b is small beside its terms: products that add it up anew (csrc/nets/fold.hpp) would lose the mean's digits of 7."""
+    rng = np.random.default_rng(0)
+    W, w = rng.standard_normal((20, 8)) / 8**0.5, rng.standard_normal((1, 20))
+    net = Net.from_layers([Dense(W, -mean * W.sum(1), "relu"), Dense(w)])
+    X = rng.standard_normal((200, 8))
+    narrow, wide = (Hessian(net, X + mean, np.sign(X[:, 0]), loss="logistic", part=part, layers=-1, dtype=t).dense() for t in (np.float32, np.float64))
+    assert abs(narrow - wide).max() < 2e-6 * abs(wide).max()

@@ -133,3 +133,18 @@ def test_a_product_with_nan_is_named():
     for method in METHODS:
         with pytest.raises(ArgumentError, match="not finite"):
             trace(A, 12, method=method)
+
+
+def test_signs_that_fall_upon_each_other_are_no_exact_trace():
+    """Of +-1 probes, four of which see six coordinates, some are equal there: 21 or an error, but no other number without an error bar."""
+    A, refused = np.diag(np.r_[1.0:7.0, np.zeros(194)]), 0
+    for seed in range(40):
+        try:
+            t = trace(A, 8, method="xtrace", distribution="rademacher", seed=seed)
+            assert t.stderr > 1e-3
+        except ArgumentError as error:
+            assert "distribution='sphere'" in str(error)
+            refused += 1
+    assert 0 < refused < 20
+    exhausted = np.diag(np.r_[1.0, 2.0, 3.0, np.zeros(47)])
+    assert trace(exhausted, 20, method="xtrace", distribution="rademacher").mean == pytest.approx(6.0, abs=1e-12)

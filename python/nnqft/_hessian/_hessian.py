@@ -45,7 +45,7 @@ class HessianBlock(LinearOperator):
     def _apply(self, vectors, transposed=False):
         if np.iscomplexobj(vectors):
             raise ArgumentError(f"the vector has dtype {vectors.dtype}; a Hessian takes real ones")
-        vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
+        vectors = np.require(vectors, self.dtype, ["C", "A"])
         masks = (self._column_mask, self._row_mask) if transposed else (self._row_mask, self._column_mask)
         return self._core.apply(vectors, *masks, self._threads)
 
@@ -148,7 +148,7 @@ class Hessian(HessianBlock):
     -----
     A product costs 6 F - 4 F_1, F the flops of a forward pass through the active samples and F_1 those of the first layer. Of a net with
     one output behind a ReLU (leaky ReLU) layer, F_m, it costs 6 F - 4 F_1 - 4 F_m: that layer's activities are linear in its weights, and
-    sums over samples that do not know the vector are kept. Memory: about six times the activities of all active samples. For ReLU nets without biases H theta =
+    sums over samples that do not know the vector are kept (not in float32 where W h + b is small beside its terms, at a loss with curvature). Memory: about six times the activities of all active samples. For ReLU nets without biases H theta =
     (depth - 1) gradient; the diagonal blocks of the residual part vanish, so tr H = tr GGN for every loss.
     B. A. Pearlmutter, Neural Computation 6 (1994) 147; N. N. Schraudolph, Neural Computation 14 (2002) 1723 for Gauss-Newton.
 
@@ -396,7 +396,11 @@ def _inputs(net, X, dtype):
         raise ArgumentError(f"dtype is {shown(dtype)}; expected float32 or float64") from None
     if dtype not in (np.float32, np.float64):
         raise ArgumentError(f"dtype is {dtype}; expected float32 or float64")
-    return np.ascontiguousarray(X, dtype=np.float64), np.dtype(dtype).newbyteorder("=")
+    with np.errstate(over="ignore"):
+        fits = np.isfinite(X.astype(dtype)).all()
+    if not fits:
+        raise ArgumentError(f"X goes up to {abs(X).max():.3g}, past {dtype}: scale it, or take dtype=np.float64")
+    return np.require(X, np.float64, ["C", "A"]), np.dtype(dtype).newbyteorder("=")
 
 
 def _weights(sample_weight, n):

@@ -105,7 +105,7 @@ class Jacobian(LinearOperator):
         """Products with rows."""
         if np.iscomplexobj(vectors):
             raise ArgumentError(f"the vector has dtype {vectors.dtype}; a Jacobian takes real ones")
-        vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
+        vectors = np.require(vectors, self.dtype, ["C", "A"])
         if self._between is None:
             return self._core.by_parameters(vectors, self._mask, transposed, self._threads)
         return self._core.by_activities(vectors, *self._between, transposed, self._threads)

@@ -79,8 +79,8 @@ def eigsh(
         isolated eigenvalue is of the order of its square.
     ncv : int, optional
         Vectors kept, k < ncv <= n (or n); default max(2 k + 16, 32). They take 8 n ncv bytes; 4 n ncv for operators on float32 at
-        its default tolerance or a larger one, since vectors of float32 will do then. k + 1 are taken for k + 2: beside the pairs
-        one place keeps what was learnt of their complement.
+        its default tolerance or a larger one, since vectors of float32 will do then. Fewer than k + 2 are taken for k + 2, of LM
+        and BE for k + 3: beside the pairs there is room for what was learnt of the ends of their complement.
     max_restarts : int
         Then the best that there is comes back, with a warning.
     v0 : array, shape (n,), optional
@@ -143,7 +143,7 @@ def eigsh(
     max_restarts = count_argument(max_restarts, "max_restarts", 0)
     if check_symmetric:
         require_mirrored(op, thread_count(threads))
-    search = _Search(op, k, which, tol, min(n, max(size, k + 2)), as_key(seed), thread_count(threads))
+    search = _Search(op, k, which, tol, min(n, max(size, k + (2 if which in ("LA", "SA") else 3))), as_key(seed), thread_count(threads))
     search.start(v0)
     with _core.BlasThreadsOff():  # the small eigenproblems would wake them up for nothing
         restarts, verified = search.run(max_restarts, verify)
@@ -184,6 +184,7 @@ class _Search:
         basis = _core.ThickRestart32 if narrow else _core.ThickRestart64
         self.core = basis(native_handle(op, op.dtype), size, key)
         self.together = k if op.native is not None else 1  # in the last products: a callable may know single vectors alone
+        self.fresh_at = 0  # products before the last fresh vector
         self.norm, self.worst, self.rate, self.slack = 0.0, 1.0, 0.0, 10 * np.sqrt(np.finfo(op.dtype).eps)
 
     def start(self, v0):
@@ -209,6 +210,8 @@ class _Search:
 
     def restart(self, keep, fresh=False):
         """The Ritz vectors `keep` become the basis; the next vector stays, or is a fresh random one."""
+        if fresh:
+            self.fresh_at = self.core.products
         self.core.restart(np.asfortranarray(self.S[:, keep]), self.theta[keep], fresh, self.threads)
 
     def preference(self):
@@ -225,7 +228,12 @@ class _Search:
         return both
 
     def settled(self):
-        """No Ritz value outside the wanted ones can still grow past them: its residual is below its distance, or small."""
+        """No Ritz value outside the wanted ones can still grow past them.
+
+        Its residual is small; or below its distance, and the steps since the fresh vector would have brought to light an
+        eigenvector at that distance of which it held no more than 1 / (20 sqrt(n)): Chebyshev polynomials grow as
+        cosh(steps arccosh(1 + 2 distance / spread of the rest)).
+        """
         order = self.order
         best, rest = self.theta[order[: self.k]], order[self.k :]
         high, low = rest[np.argmax(self.theta[rest])], rest[np.argmin(self.theta[rest])]
@@ -241,7 +249,22 @@ class _Search:
                 "SA": [(low, self.theta[low] - max(best))],
                 "LM": [(high, worst - self.theta[high]), (low, worst + self.theta[low])],
             }[self.which]
-        return all(self.residuals[i] <= max(self.tol * self.norm, margin / 2) for i, margin in margins)
+        spread = max(self.theta[high] - self.theta[low], np.finfo(np.float64).eps * self.norm)
+        steps, hidden = self.core.products - self.fresh_at, np.log(20 * np.sqrt(self.n))
+        return all(
+            self.residuals[i] <= self.tol * self.norm
+            or (self.residuals[i] <= margin / 2 and steps * np.arccosh(1 + 2 * margin / spread) >= hidden)
+            for i, margin in margins
+        )
+
+    def kept(self):
+        """What a restart keeps: the wanted ones and half of the rest, with both ends of it where both are looked at."""
+        count = self.k + (self.core.used - self.k) // 2
+        if self.which in ("LA", "SA"):
+            return self.order[:count]
+        rest = self.order[self.k :]
+        ends = rest[np.argmax(self.theta[rest])], rest[np.argmin(self.theta[rest])]
+        return np.array(list(dict.fromkeys([*self.wanted, *ends, *rest])))[: max(count, self.k + 2)]
 
     def run(self, max_restarts, verify):
         """(restarts, verified) when the wanted pairs have converged, or after max_restarts."""
@@ -264,7 +287,7 @@ class _Search:
                 verifying, before = True, values
                 self.restart(self.wanted, fresh=True)
             else:
-                self.restart(self.order[: self.k + (self.core.used - self.k) // 2])
+                self.restart(self.kept())
 
     def cycle(self, verifying):
         """Fill the basis, or stop before if what is wanted has come; True if the wanted pairs have converged."""
@@ -274,7 +297,7 @@ class _Search:
             self.worst = self.residuals[self.wanted].max() / self.norm if self.norm > 0.0 else 0.0
             falls = 0.0 < self.worst < before
             self.rate = np.log(before / self.worst) / (self.core.used - here) if falls else 0.0
-            done = self.worst <= self.tol
+            done = self.worst <= 0.9 * self.tol  # restarts with a fresh vector forget a part of it
             if self.core.used == self.size or (done and (not verifying or self.settled())):
                 return done
 

@@ -173,8 +173,11 @@ def xtrace(op, products, draw, law):
     with _core.BlasThreadsOff():
         Q, R = scipy.linalg.qr(Y, mode="economic", check_finite=False)
     if abs(np.diag(R)).min() <= 1e-13 * scale * np.sqrt(m):
-        # The range is exhausted: Q already holds all of A, and leaving one vector out would divide by zero.
+        # Leaving one vector out would divide by zero. Q holds all of A, or products of +-1 fell upon each other: one more tells.
         Q = orthonormal(Y)
+        fresh = op.matmat(draw(m, 1))
+        if np.linalg.norm(fresh - matmul(Q, matmul(Q.T, fresh))) > 100 * np.finfo(op.dtype).eps * scale * np.sqrt(m):
+            raise ArgumentError(f"the products of {m} {law} probes are not independent: take distribution='sphere', or another seed")
         return np.einsum("ij,ij->", Q, op.matmat(Q)), np.finfo(op.dtype).eps * scale
     Z = op.matmat(Q)
     # Without vector i the range is Q (1 - s s^T): s is the normalised column i of R^-T.
