@@ -148,7 +148,8 @@ class Hessian(HessianBlock):
     -----
     A product costs 6 F - 4 F_1, F the flops of a forward pass through the active samples and F_1 those of the first layer. Of a net with
     one output behind a ReLU (leaky ReLU) layer, F_m, it costs 6 F - 4 F_1 - 4 F_m: that layer's activities are linear in its weights, and
-    sums over samples that do not know the vector are kept (not in float32 where W h + b is small beside its terms, at a loss with curvature). Memory: about six times the activities of all active samples. For ReLU nets without biases H theta =
+    sums over samples that do not know the vector are kept (not in float32 where W h + b is small beside its terms, at a loss with
+    curvature). Memory: about six times the activities of all active samples. For ReLU nets without biases H theta =
     (depth - 1) gradient; the diagonal blocks of the residual part vanish, so tr H = tr GGN for every loss.
     B. A. Pearlmutter, Neural Computation 6 (1994) 147; N. N. Schraudolph, Neural Computation 14 (2002) 1723 for Gauss-Newton.
 

@@ -120,7 +120,8 @@ def eigsh(
 
     Notes
     -----
-    Cost: products, and 8 n ncv flops for each; verification takes about as many products as another eigenpair.
+    Cost: products, and 8 n ncv flops for each; verification takes about as many products as another eigenpair, more
+    where the gap is small.
     The operator is scaled by a power of two, so that any size of eigenvalues between 1e-300 and 1e300 works.
 
     Examples
