@@ -184,7 +184,7 @@ class Conv2d(_Layer):
             raise ShapeError(f"a convolution of {channels} channels takes images ({channels}, height, width); it gets {tuple(shape)}")
         maps = tuple((n + 2 * self.padding - kernel) // self.stride + 1 for n in shape[1:])
         largest = maps if self.max_pool == "global" else self.max_pool
-        average = tuple(n // w for n, w in zip(maps, largest)) if self.average_pool == "global" else self.average_pool
+        average = tuple(max(1, n // w) for n, w in zip(maps, largest)) if self.average_pool == "global" else self.average_pool
         if min(maps) < 1 or any(n // w // a < 1 for n, w, a in zip(maps, largest, average)):
             raise ShapeError(f"{self!r} leaves nothing of an image {tuple(shape)}")
         return maps, largest, average

@@ -180,6 +180,7 @@ W = np.ones((2, 1, 3, 3))
     (lambda: Net.from_layers([Conv2d(W), Dense(np.ones((1, 18)))], input_shape=(1, 6, 5)), ShapeError, "takes 18 inputs"),
     (lambda: Net.from_layers([Conv2d(W), Dense(np.ones((1, 18)))], input_shape=(1, 2, 2)), ShapeError, "leaves nothing"),
     (lambda: Net.from_layers([Conv2d(W, max_pool=4), Dense(np.ones((1, 18)))], input_shape=(1, 5, 5)), ShapeError, "leaves nothing"),
+    (lambda: Conv2d(np.ones((1, 1, 1, 1)), max_pool=2, average_pool="global").out_shape((1, 1, 1)), ShapeError, "leaves nothing"),
     (lambda: Net.from_layers([Conv2d(W), Dense(np.ones((1, 18)))], input_shape=(1, 2**40, 2**40)), ShapeError, "takes 18 inputs"),
     (lambda: make()[0](np.ones((3, 2, 9, 6))), ShapeError, r"expected \(n_points, 108\) or \(n_points, 2, 6, 9\)"),
 ])  # fmt: skip

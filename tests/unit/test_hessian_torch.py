@@ -244,3 +244,13 @@ def test_arrays_are_read_however_they_lie():
     for native in (True, False):
         found = from_torch(mlp(), "mse", (np.asfortranarray(X)[::-1], y[::-1]), native=native).gradient
         assert np.abs(found - expected).max() < 1e-14
+
+
+def test_the_logistic_loss_of_torch_curves_at_large_margins_too():
+    module = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False)).double()
+    with torch.no_grad():
+        module[0].weight[:] = 25.0
+    data = torch.ones(1, 1, dtype=torch.float64), -torch.ones(1, 1, dtype=torch.float64)
+    native, autograd = (from_torch(module, "logistic", data, native=n).dense() for n in (True, False))
+    np.testing.assert_allclose(autograd, native, rtol=1e-12)
+    np.testing.assert_allclose(native, np.exp(-25.0), rtol=1e-10)

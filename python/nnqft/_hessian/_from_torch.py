@@ -281,7 +281,7 @@ def _torch_loss(torch, loss):
     elementwise = {
         "hinge": lambda f, y: torch.relu(1 - y * f),
         "squared_hinge": lambda f, y: torch.relu(1 - y * f) ** 2,
-        "logistic": lambda f, y: torch.nn.functional.softplus(-y * f),
+        "logistic": lambda f, y: torch.logaddexp(-y * f, torch.zeros_like(f)),  # softplus is linear past 20
         "mse": lambda f, y: (f - y) ** 2,
         "linear": lambda f, y: -y * f,
         "cross_entropy": lambda f, y: -(y * torch.log_softmax(f, 1)).sum(1),
